@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/link.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/conn.h"
+#include "core/region.h"
+#include "core/session.h"
+#include "core/lane.h"
+#include "core/vi.h"
+
+#define EVENTS_PER_POLL 64u
+
+static void link_retry_now(void *arg);
+static void link_wake(void *arg);
+
+// ---- making and ending
+
+static int link_load(struct link *link, struct carrick_error *error)
+{
+    const struct config_link *config = link->config;
+    struct loader *loader = link->manager->loader;
+    const struct carrick_transport_ops *inner;
+    const struct carrick_transport_wrapper_ops *wrapper;
+    int status;
+
+    status = loader_get(loader, CARRICK_KIND_TRANSPORT, config->transport, &link->module, error);
+    if (status != CARRICK_OK)
+        return status;
+    inner = module_ops(link->module);
+    if (config->wrapper.plugin[0] == '\0') {
+        link->ops = inner;
+        return inner->create(&link->host.base, config->config.json, &link->transport, error);
+    }
+    status = loader_get(loader, CARRICK_KIND_TRANSPORT_WRAPPER, config->wrapper.plugin,
+                        &link->wrapper, error);
+    if (status != CARRICK_OK)
+        return status;
+    wrapper = module_ops(link->wrapper);
+    link->ops = &wrapper->transport;
+    return wrapper->wrap(&link->host.base, inner, config->config.json, config->wrapper.config.json,
+                         &link->transport, error);
+}
+
+int link_init(struct link *link, struct manager *manager, uint32_t index,
+              struct carrick_error *error)
+{
+    struct env *env = manager->env;
+    int status;
+
+    link->manager = manager;
+    link->index = index;
+    link->config = &manager->section->links[index];
+    link->shown_state = LINK_DOWN;
+    link->since_ns = env_now_ns(env);
+    link->backoff_ms = manager->section->timers.backoff_min_ms;
+    host_init(&link->host, env, manager->node_name, manager->partner_name, manager->section->name,
+              link->config->name);
+    link->retry = env->ops->timer_create(env, link_retry_now, link);
+    link->wake = env->ops->timer_create(env, link_wake, link);
+    if (link->retry == NULL || link->wake == NULL)
+        return CARRICK_ERR_NO_MEMORY;
+    status = link_load(link, error);
+    if (status != CARRICK_OK)
+        link->transport = NULL;
+    return status;
+}
+
+static void link_close_device(struct link *link)
+{
+    struct env *env = link->manager->env;
+
+    if (link->watch != NULL)
+        env->ops->watch_destroy(link->watch);
+    link->watch = NULL;
+    if (link->device != NULL)
+        link->ops->device_close(link->device);
+    link->device = NULL;
+    link->listening = false;
+    link->device_state = LINK_DEVICE_NONE;
+}
+
+void link_free(struct link *link)
+{
+    struct env *env = link->manager->env;
+
+    if (link->manager == NULL)
+        return;
+    link_close_device(link);
+    if (link->transport != NULL)
+        link->ops->destroy(link->transport);
+    if (link->retry != NULL)
+        env->ops->timer_destroy(link->retry);
+    if (link->wake != NULL)
+        env->ops->timer_destroy(link->wake);
+    if (link->wrapper != NULL)
+        module_put(link->wrapper);
+    if (link->module != NULL)
+        module_put(link->module);
+}
+
+// ---- the device
+
+static void link_readable(void *arg, uint32_t events)
+{
+    struct link *link = arg;
+
+    (void)events;
+    manager_poll(link->manager);
+}
+
+// From a transport without a descriptor, or for what could not be done inside a poll.
+static void link_wake(void *arg)
+{
+    struct link *link = arg;
+
+    manager_poll(link->manager);
+}
+
+void link_poll_soon(struct link *link)
+{
+    link->manager->env->ops->timer_start(link->wake, 0);
+}
+
+static void link_device_wake(void *arg)
+{
+    link_poll_soon(arg);
+}
+
+static int link_watch(struct link *link)
+{
+    struct env *env = link->manager->env;
+    int fd = link->ops->device_fd(link->device);
+
+    if (fd < 0) {
+        link->ops->device_wake(link->device, link_device_wake, link);
+        return CARRICK_OK;
+    }
+    link->watch = env->ops->watch_create(env, fd, CARRICK_WATCH_READ, link_readable, link);
+    return link->watch == NULL ? CARRICK_ERR_NO_MEMORY : CARRICK_OK;
+}
+
+static int link_open_device(struct link *link)
+{
+    const struct config_link *config = link->config;
+    struct carrick_device_options options = {
+        .struct_size = sizeof(options),
+        .name = config->name,
+        .local = config->nodes[link->manager->node].json,
+        .config = config->config.json,
+    };
+    struct carrick_error error = {.struct_size = sizeof(error)};
+    int status;
+
+    status = link->ops->device_open(link->transport, &options, &link->device, &error);
+    if (status != CARRICK_OK) {
+        link->device = NULL;
+        link_note(link, error.text[0] != '\0' ? error.text : "the device cannot be opened");
+        return status;
+    }
+    link->caps = (struct carrick_device_caps){.struct_size = sizeof(link->caps)};
+    link->ops->device_caps(link->device, &link->caps);
+    status = link_watch(link);
+    if (status != CARRICK_OK) {
+        link_close_device(link);
+        return status;
+    }
+    link->device_state = LINK_DEVICE_IDLE;
+    link->carrier_down = false;
+    link->removed = false;
+    return CARRICK_OK;
+}
+
+void link_start(struct link *link)
+{
+    if (link->device_state == LINK_DEVICE_NONE && link_open_device(link) != CARRICK_OK) {
+        link_retry(link, false);
+        return;
+    }
+    link_prepare(link);
+}
+
+static bool link_listen(struct link *link)
+{
+    struct carrick_error error = {.struct_size = sizeof(error)};
+
+    if (!link->listening && link->ops->listen(link->device, &error) != CARRICK_OK) {
+        link_note(link, error.text[0] != '\0' ? error.text : "cannot listen");
+        return false;
+    }
+    link->listening = true;
+    return true;
+}
+
+// ---- a domain for each session
+
+void link_prepare(struct link *link)
+{
+    struct manager *manager = link->manager;
+
+    if (link->device_state != LINK_DEVICE_IDLE || manager->stopping ||
+        manager->session.state >= CARRICK_SESSION_ENDING)
+        return;
+    if (link->ops->domain_create(link->device, &link->domain) != CARRICK_OK) {
+        link_note(link, "no protection domain can be made");
+        link_retry(link, false);
+        return;
+    }
+    link->device_state = LINK_DEVICE_PREPARING;
+    link->ending = false;
+    region_register_all(link);
+    link_registrations_changed(link);
+}
+
+bool link_takes_registrations(const struct link *link)
+{
+    return (link->device_state == LINK_DEVICE_PREPARING ||
+            link->device_state == LINK_DEVICE_READY) &&
+           !link->ending;
+}
+
+static void link_domain_end(struct link *link)
+{
+    link->ops->domain_destroy(link->domain);
+    link->domain = NULL;
+    link->device_state = LINK_DEVICE_IDLE;
+    link->ending = false;
+    if (link->removed) {
+        link_close_device(link);
+        link_retry(link, false);
+    }
+    session_link_idle(link->manager);
+}
+
+void link_registrations_changed(struct link *link)
+{
+    struct manager *manager = link->manager;
+
+    if (link->device_state == LINK_DEVICE_ENDING) {
+        if (link->registrations == 0)
+            link_domain_end(link);
+        return;
+    }
+    if (link->device_state == LINK_DEVICE_PREPARING && !link->ending &&
+        region_use_ready(manager, REGION_STATUS, link) &&
+        region_use_ready(manager, REGION_INBOX, link) &&
+        region_use_ready(manager, REGION_LOCAL, link)) {
+        link->device_state = LINK_DEVICE_READY;
+        link_retry(link, manager->session.failures == 0);
+    }
+    if (link->current != NULL)
+        conn_advance(link->current);
+    session_advance_soon(manager);
+    vi_link_changed(link);
+}
+
+static void link_end_conns(struct link *link, int status, const char *why)
+{
+    for (struct conn *conn = link->conns, *next; conn != NULL; conn = next) {
+        next = conn->next;
+        conn_fail(conn, status, why);
+    }
+}
+
+void link_unprepare(struct link *link, int status, const char *why)
+{
+    if (link_takes_registrations(link)) {
+        link->ending = true;
+        link_end_conns(link, status, why);
+    }
+    link_conn_over(link);
+}
+
+static bool link_has_endpoints(const struct link *link)
+{
+    for (const struct conn *conn = link->conns; conn != NULL; conn = conn->next)
+        if (conn->state != CONN_FENCING)
+            return true;
+    return false;
+}
+
+void link_conn_over(struct link *link)
+{
+    // With the session go the fences that nobody waits for any more.
+    for (struct conn *conn = link->conns, *next;
+         conn != NULL && link->manager->session.state == CARRICK_SESSION_CLOSING; conn = next) {
+        next = conn->next;
+        if (conn->state == CONN_FENCING)
+            conn_drop(conn);
+    }
+    // Registrations are ended only when no endpoint can use them any more.
+    if (link->ending && !link_has_endpoints(link) && link->device_state != LINK_DEVICE_ENDING) {
+        link->device_state = LINK_DEVICE_ENDING;
+        region_deregister_all(link);
+        link_registrations_changed(link);
+    } else if (!link->ending && !link_has_endpoints(link)) {
+        link_retry(link, false);
+    }
+    link_changed(link);
+    session_link_idle(link->manager);
+}
+
+bool link_is_idle(const struct link *link)
+{
+    return link->conns == NULL && link->domain == NULL;
+}
+
+// ---- trying again
+
+static uint64_t jitter_ns(struct link *link, uint32_t ms)
+{
+    uint32_t random;
+
+    link->manager->env->ops->random(link->manager->env, &random, sizeof(random));
+    return ms * ENV_MS / 2 + (ms * ENV_MS / 2) * (random % 1024) / 1024;
+}
+
+void link_retry(struct link *link, bool now)
+{
+    uint32_t max_ms = link->manager->section->timers.backoff_max_ms;
+    uint64_t delay_ns = 0;
+
+    if (!now) {
+        if (link->retry_armed)
+            return;
+        delay_ns = jitter_ns(link, link->backoff_ms);
+        link->backoff_ms = link->backoff_ms * 2 < max_ms ? link->backoff_ms * 2 : max_ms;
+    }
+    link->retry_armed = true;
+    link->manager->env->ops->timer_start(link->retry, delay_ns);
+}
+
+static bool link_is_closing(const struct link *link)
+{
+    for (const struct conn *conn = link->conns; conn != NULL; conn = conn->next)
+        if (conn->state == CONN_CLOSING)
+            return true;
+    return false;
+}
+
+static bool link_is_connecting(const struct link *link)
+{
+    for (const struct conn *conn = link->conns; conn != NULL; conn = conn->next)
+        if (conn->initiator && conn->state < CONN_JOINING)
+            return true;
+    return false;
+}
+
+static void link_retry_now(void *arg)
+{
+    struct link *link = arg;
+
+    link->retry_armed = false;
+    if (link->manager->stopping || link->ending)
+        return;
+    if (link->device_state == LINK_DEVICE_NONE || link->device_state == LINK_DEVICE_IDLE) {
+        link_start(link);
+        return;
+    }
+    if (link->device_state != LINK_DEVICE_READY || link->admin_down)
+        return;
+    if (!link_listen(link) || link_is_closing(link)) {
+        link_retry(link, false);
+        return;
+    }
+    if (link->current == NULL && !link_is_connecting(link) && !link->carrier_down)
+        conn_connect(link);
+    link_changed(link);
+}
+
+// ---- events
+
+static void link_fail_all(struct link *link, int status, const char *why)
+{
+    link_note(link, why);
+    link_end_conns(link, status, why);
+    link_changed(link);
+}
+
+static void link_device_event(struct link *link, const struct carrick_event *event)
+{
+    switch (event->type) {
+    case CARRICK_EVENT_DEVICE_DOWN:
+        link->carrier_down = true;
+        link_fail_all(link, CARRICK_ERR_LINK_DOWN, "the carrier is lost");
+        break;
+    case CARRICK_EVENT_DEVICE_UP:
+        link->carrier_down = false;
+        link_retry(link, true);
+        break;
+    default: // CARRICK_EVENT_DEVICE_REMOVED
+        link->removed = true;
+        link_note(link, "the device was removed");
+        link_unprepare(link, CARRICK_ERR_DEVICE_REMOVED, "the device was removed");
+        break;
+    }
+}
+
+static void link_event(struct link *link, const struct carrick_event *event)
+{
+    switch (event->type) {
+    case CARRICK_EVENT_COMPLETION:
+        lane_completed(event);
+        break;
+    case CARRICK_EVENT_REQUEST:
+        conn_requested(link, event);
+        break;
+    case CARRICK_EVENT_RECEIVE:
+    case CARRICK_EVENT_CONNECTED:
+    case CARRICK_EVENT_DISCONNECTED:
+    case CARRICK_EVENT_CLOSED:
+        conn_event(event);
+        break;
+    case CARRICK_EVENT_REGISTERED:
+    case CARRICK_EVENT_DEREGISTERED:
+        region_event(event);
+        break;
+    case CARRICK_EVENT_DEVICE_DOWN:
+    case CARRICK_EVENT_DEVICE_UP:
+    case CARRICK_EVENT_DEVICE_REMOVED:
+        link_device_event(link, event);
+        break;
+    default: // of a later version of the transport ABI, which this core did not ask for
+        break;
+    }
+}
+
+unsigned link_poll(struct link *link)
+{
+    struct carrick_event events[EVENTS_PER_POLL];
+    uint32_t count;
+
+    if (link->device == NULL || link->polling)
+        return 0;
+    link->polling = true;
+    events[0].struct_size = sizeof(events[0]);
+    count = link->ops->device_poll(link->device, events, EVENTS_PER_POLL);
+    for (uint32_t i = 0; i < count; i++)
+        link_event(link, &events[i]);
+    link->polling = false;
+    return count;
+}
+
+void link_arm(struct link *link)
+{
+    if (link->device != NULL && !link->polling && link->ops->device_arm(link->device) != 0)
+        link_poll_soon(link);
+}
+
+// ---- by command
+
+void link_admin_down(struct link *link, const char *why)
+{
+    link->admin_down = true;
+    link_fail_all(link, CARRICK_ERR_LINK_DOWN, why);
+}
+
+void link_admin_up(struct link *link)
+{
+    link->admin_down = false;
+    link_note(link, "taken up by command");
+    link_retry(link, true);
+    link_changed(link);
+}

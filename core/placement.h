@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Placement: which link carries which VI (claims 6, 7, 12, 13). The core says which links are eligible, the policy plugin
+// chooses among them.
+#ifndef CORE_PLACEMENT_H
+#define CORE_PLACEMENT_H
+
+#include "core/model.h"
+
+int placement_init(struct manager *manager, struct carrick_error *error);
+void placement_free(struct manager *manager);
+// Another policy, or another configuration of it, on reload. On failure the old one stays.
+int placement_reload(struct manager *manager, const struct config_policy *policy,
+                     struct carrick_error *error);
+
+// Places a VI that is on no lane; without an eligible link it stays stalled until one comes up.
+void placement_place(struct vi *vi);
+// A link came up: stalled VIs are placed, and the others are spread anew.
+void placement_link_up(struct link *link);
+// A VI that is to move has nothing in flight any more; a link's hold is over.
+void placement_tick(struct manager *manager);
+
+#endif

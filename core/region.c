@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/region.h"
+
+#include <stdlib.h>
+
+#include "core/link.h"
+
+int region_create(struct manager *manager, enum region_use use, uint32_t access, uint64_t bytes,
+                  int fd, uint64_t offset, struct client *client, struct region **out)
+{
+    size_t size = sizeof(struct region) + manager->link_count * sizeof(struct region_on_link);
+    struct region *region = calloc(1, size);
+    int status;
+
+    if (region == NULL)
+        return CARRICK_ERR_NO_MEMORY;
+    status = manager->env->ops->memory_map(manager->env, bytes, fd, offset, &region->memory);
+    if (status != CARRICK_OK) {
+        free(region);
+        return status;
+    }
+    region->manager = manager;
+    region->use = use;
+    region->access = access;
+    region->bytes = bytes;
+    region->client = client;
+    for (uint32_t i = 0; i < manager->link_count; i++) {
+        region->on[i].region = region;
+        region->on[i].link = &manager->links[i];
+    }
+    region->next = manager->regions;
+    if (region->next != NULL)
+        region->next->link_back = &region->next;
+    region->link_back = &manager->regions;
+    manager->regions = region;
+
+    for (uint32_t i = 0; use != REGION_HERE && i < manager->link_count; i++)
+        if (link_takes_registrations(&manager->links[i]))
+            region_register(region, &manager->links[i]);
+    *out = region;
+    return CARRICK_OK;
+}
+
+static void region_free_if_over(struct region *region)
+{
+    struct manager *manager = region->manager;
+
+    if (!region->doomed)
+        return;
+    for (uint32_t i = 0; i < manager->link_count; i++)
+        if (region->on[i].state != REGISTRATION_NONE)
+            return;
+    *region->link_back = region->next;
+    if (region->next != NULL)
+        region->next->link_back = region->link_back;
+    manager->env->ops->memory_unmap(manager->env, &region->memory);
+    free(region);
+}
+
+static void registration_end(struct region_on_link *on)
+{
+    // One that is still being made is ended when REGISTERED tells of it.
+    if (on->state != REGISTRATION_READY)
+        return;
+    on->state = REGISTRATION_ENDING;
+    on->link->ops->region_deregister(on->registration);
+    link_poll_soon(on->link);
+}
+
+void region_destroy(struct region *region)
+{
+    region->doomed = true;
+    for (uint32_t i = 0; i < region->manager->link_count; i++)
+        registration_end(&region->on[i]);
+    region_free_if_over(region);
+}
+
+int region_register(struct region *region, struct link *link)
+{
+    struct region_on_link *on = &region->on[link->index];
+    struct carrick_region_options options = {
+        .struct_size = sizeof(options),
+        .access = region->access,
+        .address = region->memory.address,
+        .bytes = region->memory.bytes,
+        .fd = region->memory.fd,
+        .cookie = (uint64_t)(uintptr_t)on,
+    };
+    int status;
+
+    if (region->doomed || on->state != REGISTRATION_NONE)
+        return CARRICK_OK;
+    // Only what the partner asked for is offered in its exact length: nothing beyond it can be reached.
+    if (region->use == REGION_HERE)
+        options.bytes = region->bytes;
+    status = link->ops->region_register(link->domain, &options, &on->registration);
+    if (status != CARRICK_OK)
+        return status;
+    on->state = REGISTRATION_MAKING;
+    link->registrations++;
+    link_poll_soon(link);
+    return CARRICK_OK;
+}
+
+void region_register_all(struct link *link)
+{
+    for (struct region *region = link->manager->regions; region != NULL; region = region->next)
+        if (region->use != REGION_HERE && region_register(region, link) != CARRICK_OK)
+            link_note(link, "memory could not be registered");
+}
+
+void region_deregister_all(struct link *link)
+{
+    for (struct region *region = link->manager->regions; region != NULL; region = region->next)
+        registration_end(&region->on[link->index]);
+}
+
+void region_event(const struct carrick_event *event)
+{
+    struct region_on_link *on = (struct region_on_link *)(uintptr_t)event->cookie;
+    struct region *region = on->region;
+    struct link *link = on->link;
+
+    if (event->type == CARRICK_EVENT_REGISTERED && event->status == CARRICK_OK) {
+        on->state = REGISTRATION_READY;
+        on->registration = event->registration;
+        on->key = event->key;
+        if (region->doomed || !link_takes_registrations(link))
+            registration_end(on);
+    } else {
+        if (event->type == CARRICK_EVENT_REGISTERED)
+            link_note(link, "memory could not be registered; is the limit of locked memory too low?");
+        on->state = REGISTRATION_NONE;
+        on->registration = NULL;
+        link->registrations--;
+    }
+    region_free_if_over(region);
+    link_registrations_changed(link);
+}
+
+bool region_use_ready(const struct manager *manager, enum region_use use, const struct link *link)
+{
+    for (const struct region *region = manager->regions; region != NULL; region = region->next)
+        if (region->use == use && !region->doomed && !region_ready(region, link))
+            return false;
+    return true;
+}
+
+void *send_buffer_get(struct manager *manager, bool own)
+{
+    if (manager->pool_free_count <= (own ? 0 : POOL_RESERVE))
+        return NULL;
+    manager->pool_free_count--;
+    return region_at(manager->pool,
+                     (uint64_t)manager->pool_free[manager->pool_free_count] * POOL_BUFFER_BYTES);
+}
+
+void send_buffer_put(struct manager *manager, void *buffer)
+{
+    size_t offset = (size_t)((char *)buffer - (char *)manager->pool->memory.address);
+
+    manager->pool_free[manager->pool_free_count++] = (uint32_t)(offset / POOL_BUFFER_BYTES);
+}

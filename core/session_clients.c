@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Client information (claims 14, 17 to 19): collected from this node's clients, told to the partner; and what the
+// partner's clients ask for, which is built here: VIs for each client that both nodes have, and the memory that the
+// partner's half of it wants.
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/client.h"
+#include "core/link.h"
+#include "core/probe.h"
+#include "core/region.h"
+#include "core/session.h"
+#include "core/vi.h"
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(struct client *const *)a)->config->name,
+                  (*(struct client *const *)b)->config->name);
+}
+
+static uint32_t clients_sorted(struct manager *manager, struct client **sorted)
+{
+    for (uint32_t i = 0; i < manager->client_count; i++)
+        sorted[i] = &manager->clients[i];
+    qsort(sorted, manager->client_count, sizeof(sorted[0]), by_name);
+    return manager->client_count;
+}
+
+int session_clients_tell(struct manager *manager, size_t *length)
+{
+    struct client *sorted[CLIENTS_MAX];
+    struct client_need needs[CLIENTS_MAX];
+    struct client_region_need *regions;
+    uint32_t count = clients_sorted(manager, sorted), region_count = 0;
+    int status;
+
+    for (uint32_t i = 0; i < count; i++) {
+        status = client_describe(sorted[i]);
+        if (status != CARRICK_OK) {
+            log_record(manager->env, CARRICK_LOG_ERROR, NULL, manager->section->name,
+                       sorted[i]->config->name, "describe failed or asked for what is not allowed");
+            return status;
+        }
+        needs[i] = sorted[i]->need;
+        needs[i].region_first = region_count;
+        region_count += needs[i].region_count;
+    }
+    regions = calloc(region_count + 1u, sizeof(*regions));
+    if (regions == NULL)
+        return CARRICK_ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t j = 0; j < needs[i].region_count; j++)
+            regions[needs[i].region_first + j] = (struct client_region_need){
+                .bytes = sorted[i]->wants[j].bytes, .access = sorted[i]->wants[j].access};
+    *length = client_info_put(needs, count, regions,
+                              region_at(manager->scratch, INBOX_CLIENT_INFO_OFFSET),
+                              CLIENT_INFO_BYTES_MAX);
+    free(regions);
+    return *length == 0 ? CARRICK_ERR_LIMIT : CARRICK_OK;
+}
+
+int session_clients_take(struct manager *manager, const void *data, size_t length)
+{
+    struct session *session = &manager->session;
+
+    return client_info_get(data, length, &session->partner_clients, &session->partner_client_count,
+                           &session->partner_regions, &session->partner_region_count);
+}
+
+static struct client_need *partner_need(const struct session *session, const char *name)
+{
+    for (uint32_t i = 0; i < session->partner_client_count; i++)
+        if (strcmp(session->partner_clients[i].name, name) == 0)
+            return &session->partner_clients[i];
+    return NULL;
+}
+
+// Both nodes match the same names in the same order, so ranks and key indices agree without a word.
+static void clients_match(struct manager *manager)
+{
+    struct session *session = &manager->session;
+    struct client *sorted[CLIENTS_MAX];
+    uint32_t count = clients_sorted(manager, sorted), there = 0;
+
+    manager->ranked_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct client *client = sorted[i];
+        const struct client_need *need = partner_need(session, client->config->name);
+
+        client->matched = need != NULL;
+        if (need == NULL) {
+            log_record(manager->env, CARRICK_LOG_WARNING, "client-no-partner",
+                       manager->section->name, client->config->name,
+                       "the partner has no client of this name");
+            continue;
+        }
+        client->partner_need = *need;
+        client->partner_wants = session->partner_regions + need->region_first;
+        client->rank = manager->ranked_count;
+        client->there_first = there;
+        there += client->need.region_count;
+        manager->ranked[manager->ranked_count++] = client;
+    }
+}
+
+// A region is kept from session to session while the partner asks for the same: what lies in it outlives the session.
+static bool region_serves(const struct region *region, const struct client_region_need *need)
+{
+    return region != NULL && region->bytes == need->bytes && region->access == need->access;
+}
+
+static int here_make(struct client *client, uint32_t index)
+{
+    const struct client_region_need *need = &client->partner_wants[index];
+    struct carrick_region_want want = {
+        .struct_size = sizeof(want), .access = need->access, .bytes = need->bytes};
+    struct carrick_region_backing backing = {.struct_size = sizeof(backing), .fd = -1};
+    int status;
+
+    if (region_serves(client->here[index], need))
+        return CARRICK_OK;
+    if (client->here[index] != NULL)
+        region_destroy(client->here[index]);
+    client->here[index] = NULL;
+    status = client_provide(client, index, &want, &backing);
+    if (status != CARRICK_OK)
+        return status;
+    return region_create(client->manager, REGION_HERE, need->access, need->bytes, backing.fd,
+                         backing.offset, client, &client->here[index]);
+}
+
+static int here_make_all(struct client *client)
+{
+    uint32_t count = client->partner_need.region_count;
+    struct region **here;
+
+    for (uint32_t i = count; i < client->here_count; i++) {
+        if (client->here[i] != NULL)
+            region_destroy(client->here[i]);
+        client->here[i] = NULL;
+    }
+    here = realloc(client->here, (count + 1u) * sizeof(*here));
+    if (here == NULL)
+        return CARRICK_ERR_NO_MEMORY;
+    client->here = here;
+    for (uint32_t i = client->here_count; i < count; i++)
+        here[i] = NULL;
+    client->here_count = count;
+    for (uint32_t i = 0; i < count; i++)
+        if (here_make(client, i) != CARRICK_OK)
+            return CARRICK_ERR_NO_MEMORY;
+    return CARRICK_OK;
+}
+
+static int client_build(struct client *client)
+{
+    uint32_t vis = client->need.vis > client->partner_need.vis ? client->need.vis
+                                                               : client->partner_need.vis;
+    int status = vis > CARRICK_CLIENT_VIS_MAX ? CARRICK_ERR_LIMIT : here_make_all(client);
+
+    free(client->there_bytes);
+    client->there_bytes = calloc(client->need.region_count + 1u, sizeof(*client->there_bytes));
+    if (client->there_bytes == NULL || status != CARRICK_OK)
+        return CARRICK_ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < client->need.region_count; i++)
+        client->there_bytes[i] = client->wants[i].bytes;
+    client->vi_count = vis;
+    return vi_make_all(client);
+}
+
+static int here_register(struct client *client)
+{
+    for (uint32_t i = 0; i < client->here_count; i++)
+        for (uint32_t j = 0; j < client->manager->link_count; j++) {
+            struct link *link = &client->manager->links[j];
+
+            if (link_takes_registrations(link) &&
+                region_register(client->here[i], link) != CARRICK_OK)
+                return CARRICK_ERR_NO_MEMORY;
+        }
+    return CARRICK_OK;
+}
+
+uint32_t session_clients_build(struct manager *manager)
+{
+    clients_match(manager);
+    for (uint32_t i = 0; i < manager->ranked_count; i++) {
+        struct client *client = manager->ranked[i];
+
+        if (client_build(client) != CARRICK_OK || here_register(client) != CARRICK_OK) {
+            log_record(manager->env, CARRICK_LOG_ERROR, NULL, manager->section->name,
+                       client->config->name,
+                       "cannot give what the partner's client asks for: %u VIs, %u regions",
+                       client->partner_need.vis, client->partner_need.region_count);
+            return CARRICK_REASON_RESOURCES;
+        }
+    }
+    return CARRICK_REASON_NONE;
+}
+
+void session_clients_forget(struct manager *manager)
+{
+    struct session *session = &manager->session;
+
+    free(session->partner_clients);
+    free(session->partner_regions);
+    session->partner_clients = NULL;
+    session->partner_regions = NULL;
+    session->partner_client_count = session->partner_region_count = 0;
+    for (uint32_t i = 0; i < manager->client_count; i++) {
+        manager->clients[i].matched = false;
+        manager->clients[i].partner_wants = NULL;
+    }
+    manager->ranked_count = 0;
+}
+
+uint32_t session_here_count(const struct manager *manager)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < manager->ranked_count; i++)
+        count += manager->ranked[i]->here_count;
+    return count;
+}
+
+uint32_t session_here_keys(const struct manager *manager, const struct link *link, uint32_t first,
+                           struct carrick_remote_key *keys, uint32_t room)
+{
+    uint32_t at = 0, filled = 0;
+
+    for (uint32_t i = 0; i < manager->ranked_count; i++)
+        for (uint32_t j = 0; j < manager->ranked[i]->here_count; j++, at++)
+            if (at >= first && filled < room)
+                keys[filled++] = manager->ranked[i]->here[j]->on[link->index].key;
+    return filled;
+}
+
+bool session_there_count(const struct manager *manager, uint32_t *count)
+{
+    const struct session *session = &manager->session;
+    uint32_t there = 0;
+
+    // The partner may be READY before this side has built: then its keys are counted by what was told.
+    if (session->state < CARRICK_SESSION_TELLING || !session->clients_known)
+        return false;
+    for (uint32_t i = 0; i < manager->client_count; i++)
+        if (partner_need(session, manager->clients[i].config->name) != NULL)
+            there += manager->clients[i].need.region_count;
+    *count = there;
+    return true;
+}

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/vi.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/client.h"
+#include "core/conn.h"
+#include "core/placement.h"
+#include "core/region.h"
+#include "core/session.h"
+
+// ---- making
+
+static int vis_room(struct client *client, uint32_t number)
+{
+    uint32_t room = client->vis_room == 0 ? 16 : client->vis_room;
+    struct vi **vis;
+
+    if (number < client->vis_room)
+        return CARRICK_OK;
+    while (room <= number)
+        room *= 2;
+    vis = realloc(client->vis, room * sizeof(*vis));
+    if (vis == NULL)
+        return CARRICK_ERR_NO_MEMORY;
+    memset(vis + client->vis_room, 0, (room - client->vis_room) * sizeof(*vis));
+    client->vis = vis;
+    client->vis_room = room;
+    return CARRICK_OK;
+}
+
+static struct vi *vi_make(struct client *client, uint32_t number)
+{
+    struct vi *vi;
+
+    if (vis_room(client, number) != CARRICK_OK)
+        return NULL;
+    vi = calloc(1, sizeof(*vi));
+    if (vi == NULL)
+        return NULL;
+    vi->client = client;
+    vi->number = number;
+    vi->identity = vi_identity(client->rank, number);
+    vi->state = CARRICK_VI_OPENING;
+    client->vis[number] = vi;
+    return vi;
+}
+
+// The ring comes when the VI is opened here: the partner's opening alone costs little.
+static int vi_ring_make(struct vi *vi)
+{
+    vi->ring = calloc(VI_DEPTH, sizeof(*vi->ring));
+    return vi->ring == NULL ? CARRICK_ERR_NO_MEMORY : CARRICK_OK;
+}
+
+static void vi_free(struct vi *vi)
+{
+    struct client *client = vi->client;
+
+    vi_unplace(vi);
+    if (vi->opened_here)
+        client->vis_open--;
+    client->vis[vi->number] = NULL;
+    free(vi->ring);
+    free(vi);
+}
+
+int vi_make_all(struct client *client)
+{
+    for (uint32_t i = 0; i < client->vi_count; i++) {
+        struct vi *vi = vi_make(client, i);
+
+        if (vi == NULL || vi_ring_make(vi) != CARRICK_OK)
+            return CARRICK_ERR_NO_MEMORY;
+        vi->opened_here = vi->opened_there = true;
+        vi->state = CARRICK_VI_STALLED; // until it is placed
+        client->vis_open++;
+    }
+    return CARRICK_OK;
+}
+
+void vi_enter(struct vi *vi, uint32_t state)
+{
+    if (vi->state == state)
+        return;
+    vi->state = state;
+    client_vi_changed(vi->client, vi);
+}
+
+// ---- opening and closing while the session is up
+
+static void vi_tell(struct vi *vi, uint16_t type)
+{
+    struct manager *manager = vi->client->manager;
+    struct message message = {
+        .type = type, .session = manager->session.id, .vi = {.identity = vi->identity}};
+
+    session_send(manager, &message);
+}
+
+static void vi_joined(struct vi *vi)
+{
+    if (vi->opened_here && vi->opened_there && vi->state == CARRICK_VI_OPENING) {
+        vi->state = CARRICK_VI_STALLED;
+        placement_place(vi);
+    }
+}
+
+int vi_open(struct client *client, uint32_t number, struct vi **out)
+{
+    struct vi *vi = number < client->vis_room ? client->vis[number] : NULL;
+
+    if (client->manager->session.state != CARRICK_SESSION_UP || !client->told_ready)
+        return CARRICK_ERR_STATE;
+    if (number >= CARRICK_CLIENT_VIS_MAX)
+        return CARRICK_ERR_LIMIT;
+    if (vi != NULL && vi->opened_here)
+        return CARRICK_ERR_EXISTS;
+    if (vi == NULL)
+        vi = vi_make(client, number);
+    if (vi == NULL || vi_ring_make(vi) != CARRICK_OK)
+        return CARRICK_ERR_NO_MEMORY;
+    vi->opened_here = true;
+    client->vis_open++;
+    vi_tell(vi, MESSAGE_VI_OPEN);
+    *out = vi;
+    vi_joined(vi);
+    return CARRICK_OK;
+}
+
+static void vi_closed(struct vi *vi)
+{
+    vi_complete_all(vi, CARRICK_ERR_CANCELLED);
+    vi_unplace(vi);
+    client_flush(vi->client);
+    vi_enter(vi, CARRICK_VI_CLOSED);
+    vi_tell(vi, MESSAGE_VI_CLOSE);
+    vi_free(vi);
+}
+
+// What is on a lane must come back first: until then the path can still touch the operation's buffers.
+void vi_close_if_drained(struct vi *vi)
+{
+    struct manager *manager = vi->client->manager;
+
+    if (vi->closing && vi->inflight == 0 && vi->fence == NULL) {
+        vi_closed(vi);
+        session_advance_soon(manager);
+    }
+}
+
+void vi_close_drained(struct manager *manager)
+{
+    manager->vis_closing = false;
+    for (uint32_t i = 0; i < manager->ranked_count; i++)
+        for (uint32_t j = 0; j < manager->ranked[i]->vis_room; j++)
+            if (manager->ranked[i]->vis[j] != NULL)
+                vi_close_if_drained(manager->ranked[i]->vis[j]);
+}
+
+int vi_close(struct vi *vi)
+{
+    if (vi->closing || !vi->opened_here)
+        return CARRICK_ERR_STATE;
+    vi->closing = true;
+    // Never from within the client's own call: the handle goes with vi_changed(CLOSED).
+    vi->client->manager->vis_closing = true;
+    session_advance_soon(vi->client->manager);
+    return CARRICK_OK;
+}
+
+void vi_end_all(struct client *client)
+{
+    for (uint32_t i = 0; i < client->vis_room; i++) {
+        struct vi *vi = client->vis[i];
+
+        if (vi == NULL)
+            continue;
+        vi->fence = NULL;
+        vi_complete_all(vi, CARRICK_ERR_SESSION_ENDED);
+        client_flush(client);
+        if (vi->opened_here)
+            vi_enter(vi, CARRICK_VI_CLOSED);
+        vi_free(vi);
+    }
+}
+
+uint32_t vi_open_count(const struct manager *manager)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < manager->client_count; i++)
+        count += manager->clients[i].vis_open;
+    return count;
+}
+
+// ---- what the partner says of them
+
+static struct vi *vi_by_identity(struct manager *manager, uint64_t identity, struct client **client)
+{
+    uint32_t rank = (uint32_t)(identity >> 32), number = (uint32_t)identity;
+
+    *client = NULL;
+    if (rank >= manager->ranked_count || number >= CARRICK_CLIENT_VIS_MAX)
+        return NULL;
+    *client = manager->ranked[rank];
+    return number < (*client)->vis_room ? (*client)->vis[number] : NULL;
+}
+
+void vi_message(struct manager *manager, const struct message *message)
+{
+    struct client *client;
+    struct vi *vi = vi_by_identity(manager, message->vi.identity, &client);
+
+    if (client == NULL || manager->session.state != CARRICK_SESSION_UP)
+        return;
+    if (message->type == MESSAGE_VI_CLOSE) {
+        if (vi == NULL)
+            return;
+        vi->opened_there = false;
+        if (!vi->opened_here)
+            vi_free(vi);
+        else if (vi->state != CARRICK_VI_OPENING)
+            vi_close(vi);
+        return;
+    }
+    if (vi == NULL)
+        vi = vi_make(client, (uint32_t)message->vi.identity);
+    if (vi == NULL)
+        return;
+    // It opens what stands here already: our own opening was lost with a conn.
+    if (vi->opened_here && vi->opened_there)
+        vi_tell(vi, MESSAGE_VI_OPEN);
+    vi->opened_there = true;
+    vi_joined(vi);
+}
+
+void vi_open_again(struct manager *manager)
+{
+    for (uint32_t i = 0; i < manager->ranked_count; i++)
+        for (uint32_t j = 0; j < manager->ranked[i]->vis_room; j++) {
+            struct vi *vi = manager->ranked[i]->vis[j];
+
+            if (vi != NULL && vi->opened_here && vi->state == CARRICK_VI_OPENING)
+                vi_tell(vi, MESSAGE_VI_OPEN);
+        }
+}
+
+bool vi_receive(struct conn *conn, const struct send_header *header, const void *data,
+                uint32_t length)
+{
+    struct manager *manager = conn->link->manager;
+    struct client *client;
+    struct vi *vi = vi_by_identity(manager, header->vi, &client);
+
+    if (manager->session.state == CARRICK_SESSION_ENDING)
+        return true;
+    if (client == NULL || manager->session.state != CARRICK_SESSION_UP)
+        return false;
+    if (vi == NULL || !vi->opened_here || vi->closing)
+        return true; // closed here while it was under way; the partner is being told
+    vi->opened_there = true;
+    vi_joined(vi);
+    if (header->sequence <= vi->received_sequence)
+        return true; // posted again after a failure, but it had arrived
+    if (header->sequence != vi->received_sequence + 1)
+        return false;
+    vi->received_sequence = header->sequence;
+    client_received(client, vi, data, length);
+    return true;
+}
+
+// ---- posting by the client
+
+uint32_t vi_room(const struct vi *vi)
+{
+    return VI_DEPTH - (uint32_t)(vi->tail - vi->head);
+}
+
+static int op_check(const struct vi *vi, const struct carrick_op *op)
+{
+    const struct client *client = vi->client;
+    const struct region *region = (const struct region *)op->region;
+
+    switch (op->operation) {
+    case CARRICK_CLIENT_FLUSH:
+        return CARRICK_OK;
+    case CARRICK_CLIENT_SEND:
+        if (op->length > CARRICK_SEND_BYTES_MAX)
+            return CARRICK_ERR_LIMIT;
+        return op->length > 0 && op->data == NULL ? CARRICK_ERR_INVALID : CARRICK_OK;
+    case CARRICK_CLIENT_WRITE:
+    case CARRICK_CLIENT_READ:
+        if (op->length > 0 &&
+            (region == NULL || region->doomed || !region_holds(region, op->offset, op->length)))
+            return region == NULL ? CARRICK_ERR_INVALID : CARRICK_ERR_BOUNDS;
+        if (op->there >= client->need.region_count)
+            return CARRICK_ERR_NOT_FOUND;
+        if (op->there_offset > client->there_bytes[op->there] ||
+            op->length > client->there_bytes[op->there] - op->there_offset)
+            return CARRICK_ERR_BOUNDS;
+        if ((client->wants[op->there].access & (op->operation == CARRICK_CLIENT_WRITE
+                                                    ? CARRICK_ACCESS_REMOTE_WRITE
+                                                    : CARRICK_ACCESS_REMOTE_READ)) == 0)
+            return CARRICK_ERR_DENIED;
+        return CARRICK_OK;
+    default:
+        return CARRICK_ERR_NOT_SUPPORTED;
+    }
+}
+
+static int send_buffer_fill(struct vi *vi, struct vi_op *entry, const struct carrick_op *op)
+{
+    struct send_header header = {.vi = vi->identity, .sequence = vi->send_sequence + 1};
+
+    entry->buffer = send_buffer_get(vi->client->manager, false);
+    if (entry->buffer == NULL)
+        return CARRICK_ERR_AGAIN;
+    send_header_put(&header, entry->buffer);
+    if (op->length > 0)
+        memcpy((uint8_t *)entry->buffer + SEND_HEADER_BYTES, op->data, op->length);
+    vi->send_sequence++;
+    return CARRICK_OK;
+}
+
+static int op_queue(struct vi *vi, const struct carrick_op *op)
+{
+    struct vi_op *entry = vi_entry(vi, vi->tail);
+
+    *entry = (struct vi_op){
+        .operation = op->operation,
+        .cookie = op->cookie,
+        .region = (struct region *)op->region,
+        .offset = op->offset,
+        .length = op->operation == CARRICK_CLIENT_FLUSH ? 0 : op->length,
+        .there = op->there,
+        .there_offset = op->there_offset,
+    };
+    if (op->operation == CARRICK_CLIENT_SEND) {
+        int status = send_buffer_fill(vi, entry, op);
+
+        if (status != CARRICK_OK)
+            return status;
+    }
+    if (entry->operation != CARRICK_CLIENT_WRITE && entry->operation != CARRICK_CLIENT_READ)
+        entry->region = NULL;
+    if (entry->region != NULL)
+        entry->region->operations++;
+    vi->tail++;
+    return CARRICK_OK;
+}
+
+static void op_unqueue(struct vi *vi)
+{
+    struct vi_op *entry = vi_entry(vi, --vi->tail);
+
+    if (entry->buffer != NULL) {
+        send_buffer_put(vi->client->manager, entry->buffer);
+        vi->send_sequence--;
+    }
+    if (entry->region != NULL)
+        entry->region->operations--;
+}
+
+int vi_post(struct vi *vi, const struct carrick_op *ops, uint32_t count)
+{
+    uint64_t before = vi->tail;
+    int status = CARRICK_OK;
+
+    if (vi->closing || vi->state == CARRICK_VI_OPENING || vi->state == CARRICK_VI_CLOSED)
+        return CARRICK_ERR_STATE;
+    if (count > vi_room(vi))
+        return CARRICK_ERR_AGAIN;
+    for (uint32_t i = 0; i < count && status == CARRICK_OK; i++)
+        status = op_check(vi, carrick_op_at(ops, i));
+    for (uint32_t i = 0; i < count && status == CARRICK_OK; i++)
+        status = op_queue(vi, carrick_op_at(ops, i));
+    if (status != CARRICK_OK) {
+        while (vi->tail != before)
+            op_unqueue(vi);
+        return status;
+    }
+    vi->posted_total += count;
+    vi_pump(vi);
+    return CARRICK_OK;
+}
