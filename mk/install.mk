@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+# What install puts where: words MODE:SOURCE:DIRECTORY, which uninstall reads as well.
+
+man_pages   := $(wildcard man/*.[1-9])
+example_dirs := $(wildcard examples/*)
+
+abi_major := $(shell sed -n 's/^.define CARRICK_ABI_MAJOR  *\([0-9]*\).*/\1/p' include/carrick/types.h 2>/dev/null)
+abi_minor := $(shell sed -n 's/^.define CARRICK_ABI_MINOR  *\([0-9]*\).*/\1/p' include/carrick/types.h 2>/dev/null)
+
+generated := $(patsubst packaging/%,$(BUILD)/gen/%,$(wildcard packaging/*.service) packaging/carrick.pc)
+substitute = sed $(foreach v,prefix bindir sbindir libdir includedir datadir mandir sysconfdir plugindir \
+	abi_major abi_minor,-e 's|@$(v)@|$($(v))|g') -e 's|@version@|$(VERSION)|g'
+
+$(BUILD)/gen/%.service: packaging/%.service $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call show,GEN)$(substitute) $< > $@
+$(BUILD)/gen/%.pc: packaging/%.pc.in include/carrick/types.h $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call show,GEN)$(substitute) $< > $@
+
+# A fragment says when its plugin is of use in a test only (the simulated transport).
+installed_plugins := $(strip $(foreach n,$(real_plugins),$(if $(filter no,$($(n)_install)),,$(n))))
+
+install_map := \
+	$(foreach f,$(filter %/carrick,$(programs)),755:$(f):$(bindir)) \
+	$(foreach f,$(filter %/carrickd,$(programs)),755:$(f):$(sbindir)) \
+	$(foreach n,$(installed_plugins),755:$(BUILD)/plugins/$(n).so:$(plugindir)) \
+	$(foreach f,$(wildcard include/carrick/*.h),644:$(f):$(includedir)/carrick) \
+	$(foreach f,$(filter %.pc,$(generated)),644:$(f):$(libdir)/pkgconfig) \
+	$(foreach f,$(filter %.service,$(generated)),644:$(f):$(unitdir)) \
+	$(foreach f,$(man_pages),644:$(f):$(mandir)/man$(patsubst .%,%,$(suffix $(f)))) \
+	$(foreach f,$(wildcard cli/carrick.bash),644:$(f):$(completiondir)) \
+	$(foreach f,$(wildcard core/config.schema.json),644:$(f):$(datadir)/carrick) \
+	$(foreach f,$(wildcard README.md LICENSE docs/*.md),644:$(f):$(docdir)) \
+	$(foreach d,$(example_dirs),$(foreach f,$(filter-out %.o %.so %.d,$(wildcard $(d)/*)), \
+		644:$(f):$(docdir)/examples/$(notdir $(d))))
+
+# Under another name than its source: the completion is found by the command's name.
+installed_name = $(patsubst %.bash,%,$(notdir $(1)))
+
+map_mode = $(word 1,$(subst :, ,$(1)))
+map_src  = $(word 2,$(subst :, ,$(1)))
+map_dir  = $(word 3,$(subst :, ,$(1)))
+map_dest = '$(DESTDIR)$(call map_dir,$(1))/$(call installed_name,$(call map_src,$(1)))'
+
+define newline
+
+
+endef
+
+.PHONY: install uninstall
+install: all $(generated)
+	$(foreach d,$(sort $(foreach m,$(install_map),$(call map_dir,$(m)))),$(INSTALL) -d -m 755 '$(DESTDIR)$(d)'$(newline)	)
+	$(foreach m,$(install_map),$(INSTALL) -m $(call map_mode,$(m)) $(call map_src,$(m)) $(call map_dest,$(m))$(newline)	)
+
+# Directories that are ours alone go when they are empty; configuration and keys stay.
+uninstall:
+	$(foreach m,$(install_map),rm -f $(call map_dest,$(m))$(newline)	)
+	@for d in $(foreach e,$(example_dirs),'$(docdir)/examples/$(notdir $(e))') '$(docdir)/examples' '$(docdir)' \
+		'$(includedir)/carrick' '$(plugindir)' '$(libdir)/carrick' '$(datadir)/carrick'; do \
+		rmdir "$(DESTDIR)$$d" 2>/dev/null || true; \
+	done
