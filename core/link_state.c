@@ -64,19 +64,23 @@ static void link_came_up(struct link *link, uint64_t now_ns)
     // The first time costs nothing; each failure since then doubles the wait.
     link->hold_until_ns = link->flaps == 0 ? 0 : now_ns + ((uint64_t)hold_ms * ENV_MS << (link->flaps - 1));
     link->backoff_ms = link->manager->section->timers.backoff_min_ms;
+    link->cause[0] = '\0';
 }
 
 static void link_went_down(struct link *link, uint64_t now_ns)
 {
     uint64_t hold_ns = link->manager->section->timers.hold_ms * ENV_MS;
 
+    link->latency_ns = 0;
+    // It goes with its session, or by command: that is no failure of the link.
+    if (link->ending || link->admin_down)
+        return;
     link->failures++;
     // A link that stayed up for long has earned its good name back.
     if (now_ns - link->up_since_ns > (hold_ns << FLAPS_MAX))
         link->flaps = 0;
     if (link->flaps < FLAPS_MAX)
         link->flaps++;
-    link->latency_ns = 0;
 }
 
 static bool is_settled(enum link_state state)
@@ -102,8 +106,8 @@ void link_changed(struct link *link)
                    link->config->name, "link is up");
     } else if (before == LINK_UP) {
         link_went_down(link, now_ns);
-        log_record(manager->env, CARRICK_LOG_WARNING, "link-down", manager->section->name,
-                   link->config->name, "link is down: %s", link->cause);
+        log_record(manager->env, link->ending ? CARRICK_LOG_INFO : CARRICK_LOG_WARNING, "link-down",
+                   manager->section->name, link->config->name, "link is down: %s", link->cause);
     } else {
         log_record(manager->env, CARRICK_LOG_DEBUG, "link-state", manager->section->name,
                    link->config->name, "%s", link_state_name(state));

@@ -3,7 +3,8 @@
 // From a VI's queue onto its lane, in order, cut into chunks; and from what the lane retires back to the client.
 //
 // A write that overlaps one that is not proven yet waits: were both in flight when the lane fails, posting them again
-// could bring back the older bytes for a moment, after the newer ones had been seen.
+// could bring back the older bytes for a moment, after the newer ones had been seen. It waits for a read before it, too,
+// which may be answered late, or posted again, and must not see what was posted after it.
 #include "core/client.h"
 #include "core/conn.h"
 #include "core/lane.h"
@@ -13,6 +14,9 @@
 
 static bool writes_overlap(const struct client *client, const struct vi_op *op)
 {
+    // One that has begun was let through, and what stands beside it came after it.
+    if (op->writing_back != NULL)
+        return false;
     for (const struct vi_op *other = client->writing; other != NULL; other = other->writing_next)
         if (other != op && other->there == op->there &&
             other->there_offset < op->there_offset + op->length &&
@@ -147,7 +151,8 @@ static uint32_t batch_fill(struct vi *vi, struct lane_item *items, enum readines
         bytes = chunk_bytes(vi->lane, op);
         chunk_fill(vi, op, bytes, &items[count++]);
         bytes_total += bytes;
-        if (op->operation == CARRICK_CLIENT_WRITE && bytes > 0)
+        if ((op->operation == CARRICK_CLIENT_WRITE || op->operation == CARRICK_CLIENT_READ) &&
+            bytes > 0)
             writing_begin(vi->client, op);
         op->posted_bytes += op->operation == CARRICK_CLIENT_SEND ? op->length : bytes;
         op->chunks++;
