@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+# Completion of the command carrick for bash. Names of links and clients are asked from the daemon, which
+# gets little time for it: whoever presses Tab must not wait.
+
+# The daemon's options on the line so far, so that the right daemon is asked.
+_carrick_ask() {
+    local -a pass=()
+    local i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        --socket | --node | --config | --manager) pass+=("${COMP_WORDS[i]}" "${COMP_WORDS[++i]}") ;;
+        esac
+    done
+    "${COMP_WORDS[0]}" "${pass[@]}" --timeout 0.5 "$1" --names 2>/dev/null
+}
+
+_carrick() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local -a words=()
+    local i
+    COMPREPLY=()
+
+    case $prev in
+    --socket | --config)
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        compopt -o filenames 2>/dev/null
+        return
+        ;;
+    --node | --manager | --timeout | --why | --count) return ;;
+    esac
+
+    # Words of the command, without options and their values.
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        --socket | --node | --config | --manager | --timeout | --why | --count) i=$((i + 1)) ;;
+        -*) ;;
+        *) words+=("${COMP_WORDS[i]}") ;;
+        esac
+    done
+    [ "${words[0]-}" = help ] && words=("${words[@]:1}")
+
+    if [[ $cur == -* ]]; then
+        local options='--json --help'
+        case ${words[0]-} in
+        config) options+=' --node --syntax-only' ;;
+        plugin) ;;
+        plugins | reload | version) options+=' --socket --node --config --timeout' ;;
+        *) options+=' --socket --node --config --timeout --manager' ;;
+        esac
+        case ${words[0]-} in
+        '') options+=' --version' ;;
+        status) options+=' --watch' ;;
+        links | clients) options+=' --names' ;;
+        events) options+=' --count' ;;
+        session) options+=' --why' ;;
+        esac
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+        return
+    fi
+
+    case ${words[*]-} in
+    '')
+        mapfile -t COMPREPLY < <(compgen -W "status links clients vis plugins stats events config plugin \
+            session link client reload version help" -- "$cur")
+        ;;
+    config) mapfile -t COMPREPLY < <(compgen -W check -- "$cur") ;;
+    plugin) mapfile -t COMPREPLY < <(compgen -W inspect -- "$cur") ;;
+    session) mapfile -t COMPREPLY < <(compgen -W reset -- "$cur") ;;
+    link) mapfile -t COMPREPLY < <(compgen -W 'down up' -- "$cur") ;;
+    'link down' | 'link up') mapfile -t COMPREPLY < <(compgen -W "$(_carrick_ask links)" -- "$cur") ;;
+    client) mapfile -t COMPREPLY < <(compgen -W "$(_carrick_ask clients)" -- "$cur") ;;
+    'config check' | 'plugin inspect')
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        compopt -o filenames 2>/dev/null
+        ;;
+    esac
+}
+
+complete -F _carrick carrick

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tables of links, clients and VIs, as `status` and the commands of those names print them.
+#ifndef CLI_SHOW_H
+#define CLI_SHOW_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+
+void show_links(struct json_object *links, unsigned indent);
+// detail: also what each client says of itself.
+void show_clients(struct json_object *clients, unsigned indent, bool detail);
+void show_vis(struct json_object *vis, unsigned indent);
+// Any JSON value, one line for each leaf: "session.bytes_sent  12".
+void show_leaves(struct json_object *value, unsigned indent);
+
+#endif
