@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+// needs plugin: sim
+//
+// carrick-sim: histories of two simulated nodes, each given by its seed alone.
+#include "tests/sim/world.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define FAILURES_SHOWN 3u
+#define LOG_LINES_SHOWN 60u
+#define JOBS_MAX 64u
+
+struct options {
+    struct world_options world;
+    bool seed_given;
+    uint64_t histories; // 0: not given
+    unsigned jobs;
+};
+
+// What one run over many seeds came to.
+struct tally {
+    uint64_t passed, failed;
+    struct world_numbers numbers;
+};
+
+static void numbers_add(struct world_numbers *to, const struct world_numbers *from)
+{
+    to->events += from->events;
+    to->operations += from->operations;
+    to->landings += from->landings;
+    to->sessions += from->sessions;
+    to->link_failures += from->link_failures;
+    to->faults += from->faults;
+    to->late += from->late;
+}
+
+static void numbers_print(const struct world_numbers *numbers)
+{
+    printf("  %llu events, %llu operations, %llu landings, %llu sessions, %llu faults, %llu link "
+           "failures, %llu late deliveries\n",
+           (unsigned long long)numbers->events, (unsigned long long)numbers->operations,
+           (unsigned long long)numbers->landings, (unsigned long long)numbers->sessions,
+           (unsigned long long)numbers->faults, (unsigned long long)numbers->link_failures,
+           (unsigned long long)numbers->late);
+}
+
+static void replay_print(const struct world_options *options)
+{
+    bool plain = options->scenario == scenario_choose(options->seed) && options->steps == 0 &&
+                 !options->break_fence && !options->break_replay;
+
+    if (plain)
+        printf("  replay: make sim SEED=%llu\n", (unsigned long long)options->seed);
+    else
+        printf(
+            "  replay: build/bin/carrick-sim --seed %llu --scenario %s --steps %u%s%s --verbose\n",
+            (unsigned long long)options->seed, options->scenario->name, options->steps,
+            options->break_fence ? " --break fence" : "",
+            options->break_replay ? " --break replay" : "");
+}
+
+struct verdict {
+    bool good;
+    uint64_t hash;
+    struct world_numbers numbers;
+};
+
+// show: how many of the last lines are printed when it fails.
+static struct verdict history(const struct world_options *options, unsigned show)
+{
+    struct world *world = malloc(sizeof(*world));
+    struct verdict verdict;
+
+    if (world == NULL)
+        abort();
+    world_run(options, world);
+    verdict =
+        (struct verdict){.good = !world->failed, .hash = world->hash, .numbers = world->numbers};
+    if (world->failed && show > 0) {
+        printf("FAILED seed %llu, scenario %s: %s\n", (unsigned long long)options->seed,
+               options->scenario->name, world->why);
+        if (!options->verbose)
+            world_print_log(world, show);
+        replay_print(options);
+        fflush(stdout);
+    }
+    // What has failed is left as it is: its objects may hang together in ways that nobody can undo.
+    if (!world->failed) {
+        world_free(world);
+        free(world);
+    }
+    return verdict;
+}
+
+// ---- many histories, on several processes
+
+static uint64_t seed_at(const struct options *options, uint64_t i)
+{
+    return options->world.seed + i;
+}
+
+static struct tally share_run(const struct options *options, unsigned job)
+{
+    struct tally tally = {0};
+
+    for (uint64_t i = job; i < options->histories && tally.failed < FAILURES_SHOWN;
+         i += options->jobs) {
+        struct world_options world = options->world;
+        struct verdict verdict;
+
+        world.seed = seed_at(options, i);
+        if (world.scenario == NULL)
+            world.scenario = scenario_choose(world.seed);
+        verdict = history(&world, LOG_LINES_SHOWN);
+        numbers_add(&tally.numbers, &verdict.numbers);
+        if (verdict.good)
+            tally.passed++;
+        else
+            tally.failed++;
+    }
+    return tally;
+}
+
+struct child {
+    pid_t pid;
+    int fd;
+    FILE *output;
+};
+
+static void child_start(const struct options *options, unsigned job, struct child *child)
+{
+    int ends[2];
+
+    child->output = tmpfile();
+    if (child->output == NULL || pipe(ends) != 0)
+        abort();
+    fflush(stdout);
+    child->pid = fork();
+    if (child->pid < 0)
+        abort();
+    if (child->pid == 0) {
+        struct tally tally;
+
+        close(ends[0]);
+        dup2(fileno(child->output), STDOUT_FILENO);
+        tally = share_run(options, job);
+        fflush(stdout);
+        if (write(ends[1], &tally, sizeof(tally)) != (ssize_t)sizeof(tally))
+            _exit(3);
+        exit(0);
+    }
+    close(ends[1]);
+    child->fd = ends[0];
+}
+
+static void child_end(struct child *child, struct tally *tally)
+{
+    struct tally part = {0};
+    char buffer[4096];
+    size_t length;
+    int status;
+
+    if (read(child->fd, &part, sizeof(part)) != (ssize_t)sizeof(part))
+        part.failed++;
+    close(child->fd);
+    waitpid(child->pid, &status, 0);
+    rewind(child->output);
+    while ((length = fread(buffer, 1, sizeof(buffer), child->output)) > 0)
+        fwrite(buffer, 1, length, stdout);
+    fclose(child->output);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        printf("FAILED: a process of the simulator ended with status %#x; --jobs 1 shows at which "
+               "seed\n",
+               (unsigned)status);
+        part.failed += part.failed == 0;
+    }
+    tally->passed += part.passed;
+    tally->failed += part.failed;
+    numbers_add(&tally->numbers, &part.numbers);
+}
+
+static struct tally many(const struct options *options)
+{
+    struct child children[JOBS_MAX];
+    struct tally tally = {0};
+
+    if (options->jobs == 1)
+        return share_run(options, 0);
+    for (unsigned i = 0; i < options->jobs; i++)
+        child_start(options, i, &children[i]);
+    for (unsigned i = 0; i < options->jobs; i++)
+        child_end(&children[i], &tally);
+    return tally;
+}
+
+// ---- what the test suite runs
+
+static void check_print(struct tally *tally, const char *name, bool good)
+{
+    printf("%s  %s\n", good ? "ok    " : "FAILED", name);
+    if (good)
+        tally->passed++;
+    else
+        tally->failed++;
+}
+
+// The same seed makes the same history, to the last completion.
+static bool replays_alike(const struct options *options)
+{
+    for (uint64_t i = 0; i < 20; i++) {
+        struct world_options world = options->world;
+
+        world.seed += i * 5;
+        world.scenario = scenario_choose(world.seed);
+        if (history(&world, 0).hash != history(&world, 0).hash) {
+            replay_print(&world);
+            return false;
+        }
+    }
+    return true;
+}
+
+// With a rule taken out, some history of the ghost scenario must go red.
+static bool goes_red(const struct options *options, bool break_fence, bool break_replay,
+                     uint64_t histories)
+{
+    for (uint64_t i = 0; i < histories; i++) {
+        struct world_options world = {
+            .seed = options->world.seed + i,
+            .scenario = scenario_find("ghost"),
+            .break_fence = break_fence,
+            .break_replay = break_replay,
+        };
+
+        if (!history(&world, 0).good) {
+            printf("  seen at history %llu\n", (unsigned long long)i + 1);
+            replay_print(&world);
+            return true;
+        }
+    }
+    return false;
+}
+
+#define RED_HISTORIES 40u
+#define GHOST_HISTORIES 500u // of 200 link failures each
+
+static struct tally suite(const struct options *given)
+{
+    struct options options = *given;
+    struct tally tally = many(&options), ghosts;
+
+    printf("%llu histories\n", (unsigned long long)(tally.passed + tally.failed));
+    numbers_print(&tally.numbers);
+    options.world.scenario = scenario_find("ghost");
+    options.histories = GHOST_HISTORIES;
+    ghosts = many(&options);
+    numbers_print(&ghosts.numbers);
+    tally.failed += ghosts.failed;
+    check_print(&tally, "no ghost write in 100,000 link failures",
+                ghosts.failed == 0 && ghosts.numbers.link_failures >= 100000);
+    check_print(&tally, "a seed replays to the same history", replays_alike(given));
+    check_print(&tally, "goes red when the fence is taken out",
+                goes_red(given, true, false, RED_HISTORIES));
+    check_print(&tally, "goes red when replay ignores what the partner confirmed",
+                goes_red(given, false, true, RED_HISTORIES));
+    return tally;
+}
+
+// ---- the command
+
+static void usage(void)
+{
+    puts("usage: carrick-sim [--seed N] [--verbose] [--histories N] [--scenario NAME] [--steps N]\n"
+         "                   [--jobs N] [--break fence|replay] [--list]\n"
+         "\n"
+         "Two nodes with the real core, on a simulated network, in virtual time. All that happens "
+         "is\n"
+         "drawn from a seed, and happens again with it.\n"
+         "\n"
+         "  --seed N          one history (the default is 1); with --histories: the first of them\n"
+         "  --histories N     the test suite: N histories, 100,000 link failures, and proof that "
+         "the\n"
+         "                    judges notice; with --scenario: N histories of that kind\n"
+         "  --verbose         prints what happens\n"
+         "  --scenario NAME   of that kind; else the seed's last two digits choose\n"
+         "  --steps N         number of faults of a history; else the seed chooses\n"
+         "  --jobs N          processes to share the histories among\n"
+         "  --break RULE      takes a rule out: histories should fail\n"
+         "  --list            names the scenarios");
+}
+
+static int options_read(int count, char **arguments, struct options *options)
+{
+    static const struct option longs[] = {
+        {"seed", required_argument, NULL, 's'},
+        {"verbose", no_argument, NULL, 'v'},
+        {"histories", required_argument, NULL, 'n'},
+        {"scenario", required_argument, NULL, 'c'},
+        {"steps", required_argument, NULL, 't'},
+        {"jobs", required_argument, NULL, 'j'},
+        {"break", required_argument, NULL, 'b'},
+        {"list", no_argument, NULL, 'l'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int letter;
+
+    while ((letter = getopt_long(count, arguments, "h", longs, NULL)) != -1)
+        switch (letter) {
+        case 's':
+            options->world.seed = strtoull(optarg, NULL, 10);
+            break;
+        case 'v':
+            options->world.verbose = true;
+            break;
+        case 'n':
+            options->histories = strtoull(optarg, NULL, 10);
+            break;
+        case 'c':
+            options->world.scenario = scenario_find(optarg);
+            if (options->world.scenario == NULL) {
+                fprintf(stderr, "carrick-sim: no scenario \"%s\"; --list names them\n", optarg);
+                return 2;
+            }
+            break;
+        case 't':
+            options->world.steps = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'j':
+            options->jobs = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'b':
+            options->world.break_fence |= strcmp(optarg, "fence") == 0;
+            options->world.break_replay |= strcmp(optarg, "replay") == 0;
+            break;
+        case 'l':
+            for (unsigned i = 0; i < scenario_count; i++)
+                printf("%-10s %s\n", scenarios[i].name, scenarios[i].text);
+            return -1;
+        case 'h':
+            usage();
+            return -1;
+        default:
+            return 2;
+        }
+    return 0;
+}
+
+static int one(struct world_options *options)
+{
+    struct verdict verdict;
+
+    if (options->scenario == NULL)
+        options->scenario = scenario_choose(options->seed);
+    verdict = history(options, LOG_LINES_SHOWN);
+    printf("seed %llu, scenario %s: %s, hash %016llx\n", (unsigned long long)options->seed,
+           options->scenario->name, verdict.good ? "good" : "FAILED",
+           (unsigned long long)verdict.hash);
+    numbers_print(&verdict.numbers);
+    return verdict.good ? 0 : 1;
+}
+
+int main(int count, char **arguments)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    struct options options = {.world = {.seed = 1}, .jobs = cores > 0 ? (unsigned)cores : 1};
+    int status = options_read(count, arguments, &options);
+    struct tally tally;
+
+    if (status != 0)
+        return status < 0 ? 0 : status;
+    options.jobs = options.jobs < 1 ? 1 : options.jobs > JOBS_MAX ? JOBS_MAX : options.jobs;
+    if (options.histories == 0)
+        return one(&options.world);
+    if (options.world.scenario != NULL || options.world.break_fence || options.world.break_replay) {
+        tally = many(&options);
+        numbers_print(&tally.numbers);
+    } else {
+        tally = suite(&options);
+    }
+    printf("%llu passed, %llu failed\n", (unsigned long long)tally.passed,
+           (unsigned long long)tally.failed);
+    return tally.failed == 0 ? 0 : 1;
+}
