@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What comes before anything is opened or started: all that can be found wrong is found here, and said.
+#include "daemon/daemon.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "core/config_plugins.h"
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void say(const char *format, ...)
+{
+    va_list args;
+    fputs("carrickd: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
+static void say_errors(const struct config_errors *errs)
+{
+    char text[CONFIG_POINTER_SIZE + CONFIG_TEXT_SIZE + 320];
+    for (size_t i = 0; i < errs->count; i++) {
+        config_error_format(errs, i, text, sizeof(text));
+        fprintf(stderr, "%s\n", text);
+    }
+    if (errs->dropped)
+        fprintf(stderr, "and %zu more\n", errs->dropped);
+}
+
+// ---- which node this is
+
+static enum daemon_exit find_node(struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+    const char *wanted = daemon->options.node;
+    char host[256] = "";
+    if (!wanted) {
+        if (gethostname(host, sizeof(host) - 1)) {
+            say("the host has no name that can be had; say --node %s or --node %s",
+                config->nodes[0], config->nodes[1]);
+            return DAEMON_EXIT_USAGE;
+        }
+        // With the domain or without it.
+        if (config_node_index(config, host) < 0)
+            host[strcspn(host, ".")] = 0;
+        wanted = host;
+    }
+    daemon->node = config_node_index(config, wanted);
+    if (daemon->node >= 0)
+        return DAEMON_EXIT_CLEAN;
+    say("%s names the nodes \"%s\" and \"%s\"; %s \"%s\" is neither%s", config->file,
+        config->nodes[0], config->nodes[1], daemon->options.node ? "--node" : "the host's name",
+        wanted, daemon->options.node ? "" : ": say --node");
+    return DAEMON_EXIT_USAGE;
+}
+
+// ---- configuration and plugins
+
+static enum daemon_exit make_loader(struct daemon *daemon)
+{
+    static const char *const standard[] = {CARRICK_PLUGIN_DIR};
+    const struct config *config = daemon->config;
+    daemon->loader =
+        config->plugin_dirs_count
+            ? loader_create((const char *const *)config->plugin_dirs, config->plugin_dirs_count)
+            : loader_create(standard, 1);
+    if (daemon->loader)
+        return DAEMON_EXIT_CLEAN;
+    say("no memory");
+    return DAEMON_EXIT_FAILED;
+}
+
+// The log is not there yet before the start; a client that is left out is said by its manager, too.
+static void note_missing(void *arg, const struct config_client *client, const char *text)
+{
+    const struct daemon *daemon = arg;
+    if (daemon->options.check)
+        say("the client \"%s\", which is not required, would be left out: %s", client->name, text);
+}
+
+int prepare_check(struct daemon *daemon, const struct config *config, struct config_errors *errs)
+{
+    return config_check_plugins(config, daemon->loader, daemon->node, errs, note_missing, daemon);
+}
+
+enum daemon_exit prepare_config(struct daemon *daemon)
+{
+    struct config_errors *errs = malloc(sizeof(*errs));
+    if (!errs) {
+        say("no memory");
+        return DAEMON_EXIT_FAILED;
+    }
+    enum daemon_exit result = DAEMON_EXIT_CONFIG;
+    if (config_load(daemon->options.config_file, &daemon->config, errs)) {
+        say_errors(errs);
+    } else {
+        result = find_node(daemon);
+        if (result == DAEMON_EXIT_CLEAN)
+            result = make_loader(daemon);
+        config_errors_init(errs, daemon->config->file);
+        if (result == DAEMON_EXIT_CLEAN && prepare_check(daemon, daemon->config, errs)) {
+            say_errors(errs);
+            result = DAEMON_EXIT_CONFIG;
+        }
+    }
+    free(errs);
+    return result;
+}
+
+// ---- the key
+
+enum daemon_exit prepare_key(struct daemon *daemon)
+{
+    struct carrick_error error = {.struct_size = sizeof(error)};
+    if (!key_file_read(daemon->config->key_file, &daemon->key, &error))
+        return DAEMON_EXIT_CLEAN;
+    struct config_errors *errs = malloc(sizeof(*errs));
+    if (errs) {
+        config_errors_init(errs, daemon->config->file);
+        config_error_at(daemon->config, errs, "/key_file", error.text);
+        say_errors(errs);
+    } else {
+        say("%s", error.text);
+    }
+    free(errs);
+    return DAEMON_EXIT_CONFIG;
+}
+
+// ---- limits
+
+// Regions, connections and clients take descriptors by the thousand; the soft limit is made for programs that use
+// select(2), which this one does not.
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+void prepare_limits(struct daemon *daemon)
+{
+    raise_descriptors();
+    struct rlimit locked;
+    if (getrlimit(RLIMIT_MEMLOCK, &locked) || locked.rlim_cur == RLIM_INFINITY)
+        return;
+    log_line(daemon->log, CARRICK_LOG_INFO, NULL, NULL,
+             "locked memory is limited to %llu KiB: RDMA devices can register no more than that "
+             "(LimitMEMLOCK=infinity in the unit, or ulimit -l unlimited); tcp needs none",
+             (unsigned long long)locked.rlim_cur / 1024);
+}
