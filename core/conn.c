@@ -204,10 +204,12 @@ static void conn_received(struct lane *lane, const struct carrick_event *event)
         conn_refuse(conn, CARRICK_REASON_PROTOCOL, "a send is too short");
     } else if (header.vi == SEND_MARK) {
         conn_lane_mark(lane, header.sequence);
-    } else if (!vi_receive(conn, &header, (const uint8_t *)event->data + SEND_HEADER_BYTES,
-                           event->length - SEND_HEADER_BYTES)) {
-        session_end(conn->link->manager, CARRICK_REASON_PROTOCOL,
-                    "a send came out of order or for no VI");
+    } else {
+        session_partner_sends(conn->link->manager);
+        if (!vi_receive(conn, &header, (const uint8_t *)event->data + SEND_HEADER_BYTES,
+                        event->length - SEND_HEADER_BYTES))
+            session_end(conn->link->manager, CARRICK_REASON_PROTOCOL,
+                        "a send came out of order or for no VI");
     }
 }
 
@@ -234,39 +236,51 @@ void conn_event(const struct carrick_event *event)
 
 // What is posted on a lane and brings nothing for so long will not come: the path is dead, whatever the transport
 // thinks. Any completion counts as life, so that a slow link with much on it is not taken for a dead one.
-static bool lane_is_stuck(const struct lane *lane, uint64_t now_ns, uint64_t limit_ns)
+// One that stays the oldest for longer than an operation may take has lost its completion, though others go on.
+static const char *lane_is_stuck(const struct lane *lane, uint64_t now_ns)
 {
-    return lane->state == LANE_OPEN && lane->head != lane->tail &&
-           now_ns > lane->progress_ns + limit_ns;
+    const struct config_timers *timers = &lane->conn->link->manager->section->timers;
+
+    if (lane->state != LANE_OPEN || lane->head == lane->tail)
+        return NULL;
+    if (now_ns > lane->progress_ns + timers->link_dead_ms * ENV_MS)
+        return "no answer within link_dead_ms";
+    if (now_ns > lane->head_since_ns + timers->operation_ms * ENV_MS)
+        return "an operation took longer than operation_ms";
+    return NULL;
 }
 
-static bool conn_is_stuck(const struct conn *conn, uint64_t now_ns)
+static const char *conn_is_stuck(const struct conn *conn, uint64_t now_ns)
 {
-    uint64_t limit_ns = conn->link->manager->section->timers.link_dead_ms * ENV_MS;
+    const struct session *session = &conn->link->manager->session;
+    uint64_t join_ns = conn->link->manager->section->timers.bringup_ms * ENV_MS;
+    const char *why = lane_is_stuck(&conn->control, now_ns);
 
-    if (lane_is_stuck(&conn->control, now_ns, limit_ns))
-        return true;
-    for (uint32_t i = 0; i < conn->lane_count; i++)
-        if (lane_is_stuck(&conn->lanes[i], now_ns, limit_ns))
-            return true;
-    return false;
+    for (uint32_t i = 0; i < conn->lane_count && why == NULL; i++)
+        why = lane_is_stuck(&conn->lanes[i], now_ns);
+    if (why == NULL && conn->state == CONN_JOINED && session->state == CARRICK_SESSION_UP &&
+        now_ns > conn->since_ns + join_ns && now_ns > session->since_ns + join_ns)
+        why = "the partner does not tell its keys";
+    return why;
 }
 
 void conn_forgive(struct conn *conn, uint64_t now_ns)
 {
-    conn->control.progress_ns = now_ns;
+    conn->control.progress_ns = conn->control.head_since_ns = now_ns;
     for (uint32_t i = 0; i < conn->lane_count; i++)
-        conn->lanes[i].progress_ns = now_ns;
+        conn->lanes[i].progress_ns = conn->lanes[i].head_since_ns = now_ns;
 }
 
 void conn_tick(struct conn *conn, uint64_t now_ns)
 {
+    const char *stuck = conn_is_live(conn) ? conn_is_stuck(conn, now_ns) : NULL;
+
     if (conn->state == CONN_FENCING) {
         conn_fence_tick(conn, now_ns);
     } else if (conn->state < CONN_JOINED && now_ns > conn->deadline_ns) {
         conn_fail(conn, CARRICK_ERR_TIMEOUT, "the partner does not answer");
-    } else if (conn_is_live(conn) && conn_is_stuck(conn, now_ns)) {
-        conn_fail(conn, CARRICK_ERR_TIMEOUT, "no answer within link_dead_ms");
+    } else if (stuck != NULL) {
+        conn_fail(conn, CARRICK_ERR_TIMEOUT, stuck);
     } else if (conn->state == CONN_JOINED || conn->state == CONN_UP) {
         conn_advance(conn);
         probe_post(conn);

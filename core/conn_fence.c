@@ -48,6 +48,8 @@ static void fence_settle(struct conn *conn)
 
         if (conn->theirs[i].applied != FENCE_UNKNOWN && conn->theirs[i].applied > applied)
             applied = conn->theirs[i].applied;
+        if (applied > lane_applied_at_most(lane, conn->theirs[i].sends))
+            applied = lane_applied_at_most(lane, conn->theirs[i].sends);
         if (conn->link->manager->break_replay)
             applied = lane->head;
         lane_settle(lane, applied);
@@ -82,9 +84,23 @@ void conn_closed(struct conn *conn)
     link_conn_over(link);
 }
 
+// A partner that has a link to us, but never says how far the old one came, holds our VIs for ever.
+static bool fence_is_overdue(const struct conn *conn, uint64_t now_ns)
+{
+    const struct manager *manager = conn->link->manager;
+    uint64_t limit_ns = (uint64_t)manager->section->timers.session_lost_ms * ENV_MS;
+
+    return !conn->fence_heard && manager->session.state == CARRICK_SESSION_UP &&
+           manager->session.lost_since_ns == 0 && now_ns > conn->since_ns + 2 * limit_ns;
+}
+
 void conn_fence_tick(struct conn *conn, uint64_t now_ns)
 {
     uint64_t interval_ns = conn->link->manager->section->timers.probe_ms * ENV_MS;
+
+    if (fence_is_overdue(conn, now_ns))
+        session_end(conn->link->manager, CARRICK_REASON_DEADLINE,
+                    "the partner does not confirm the end of a failed link");
 
     if (!conn->fence_told && now_ns >= conn->fence_sent_ns + interval_ns)
         fence_send(conn);

@@ -174,30 +174,28 @@ void conn_lane_mark(struct lane *lane, uint64_t mark)
 
 // ---- keys
 
-static bool keys_send(struct conn *conn)
+// Sends what there is room for; completions on the control lane bring the rest (conn_advance).
+static void keys_send(struct conn *conn)
 {
     struct manager *manager = conn->link->manager;
     uint32_t total = session_here_count(manager);
     struct message message = {.type = MESSAGE_KEYS, .session = manager->session.id};
 
-    // Sent as one run: the control ring has room for all of them, or the conn waits until it has.
-    if ((total / MESSAGE_KEYS_MAX + 2) > conn->control.size - lane_posted(&conn->control))
-        return false;
-    for (uint32_t i = 0; i < conn->lane_count; i++)
-        if (!lane_has_room(&conn->lanes[i], CARRICK_OP_SEND, 0))
-            return false;
     message.keys.total = total;
-    do {
+    while (conn->keys_told < total || total == 0) {
+        message.keys.first = conn->keys_told;
         message.keys.count = session_here_keys(manager, conn->link, message.keys.first,
                                                message.keys.key, MESSAGE_KEYS_MAX);
         if (!lane_send_message(&conn->control, &message))
-            return false;
-        message.keys.first += message.keys.count;
-    } while (message.keys.first < total);
+            return;
+        conn->keys_told += message.keys.count;
+        if (total == 0)
+            break;
+    }
     for (uint32_t i = 0; i < conn->lane_count; i++)
         if (!lane_send_mark(&conn->lanes[i], LANE_MARK_READY))
-            return false;
-    return true;
+            return conn_fail(conn, CARRICK_ERR_NO_MEMORY, "no room for a lane's mark");
+    conn->keys_sent = true;
 }
 
 void conn_advance(struct conn *conn)
@@ -209,13 +207,9 @@ void conn_advance(struct conn *conn)
     if (!conn->keys_sent && (manager->session.state == CARRICK_SESSION_READY ||
                              manager->session.state == CARRICK_SESSION_UP) &&
         region_use_ready(manager, REGION_HERE, conn->link)) {
-        conn->keys_sent = keys_send(conn);
-        if (!conn->keys_sent) {
-            conn_fail(conn, CARRICK_ERR_NO_MEMORY, "no room to send the keys of regions");
-            return;
-        }
+        keys_send(conn);
     }
-    if (conn->keys_sent && conn->keys != NULL && conn->keys_known == conn->key_count) {
+    if (conn->state == CONN_JOINED && conn->keys_sent && conn->keys != NULL && conn->keys_known == conn->key_count) {
         conn_enter(conn, CONN_UP);
         placement_link_up(conn->link);
     }

@@ -48,7 +48,7 @@ void conn_connect(struct link *link)
     struct carrick_error error = {.struct_size = sizeof(error)};
     struct carrick_connect_options options;
     uint8_t nonce[HANDSHAKE_NONCE_BYTES];
-    struct conn *conn = link->conn_count < CONNS_PER_LINK_MAX ? conn_create(link, true) : NULL;
+    struct conn *conn = link->conn_count < 2 * CONNS_PER_LINK_MAX ? conn_create(link, true) : NULL;
 
     if (conn == NULL) {
         link_retry(link, false);
@@ -94,6 +94,22 @@ static bool own_attempt_stays(const struct link *link)
     return false;
 }
 
+// Handshakes are bounded in number, and strangers must not keep the partner out: the oldest that has not proven itself
+// makes room.
+static bool conn_room_make(struct link *link)
+{
+    struct conn *oldest = NULL;
+
+    if (link->conn_count < CONNS_PER_LINK_MAX)
+        return true;
+    for (struct conn *conn = link->conns; conn != NULL; conn = conn->next)
+        if (!conn->initiator && conn->state < CONN_JOINING)
+            oldest = conn; // conns are listed from the newest to the oldest
+    if (oldest != NULL)
+        conn_fail(oldest, CARRICK_ERR_TIMEOUT, "made room for a newer handshake");
+    return link->conn_count < 2 * CONNS_PER_LINK_MAX;
+}
+
 static void control_accept(struct link *link, const struct carrick_event *event)
 {
     struct manager *manager = link->manager;
@@ -132,7 +148,7 @@ void conn_requested(struct link *link, const struct carrick_event *event)
     }
     if (reason == CARRICK_REASON_NONE &&
         (link->device_state != LINK_DEVICE_READY || link->ending || link->admin_down ||
-         manager->stopping || link->conn_count >= CONNS_PER_LINK_MAX ||
+         manager->stopping || !conn_room_make(link) ||
          manager->session.state >= CARRICK_SESSION_ENDING))
         reason = CARRICK_REASON_NOT_READY;
     if (reason == CARRICK_REASON_NONE && own_attempt_stays(link))

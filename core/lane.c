@@ -106,7 +106,7 @@ int lane_post(struct lane *lane, const struct lane_item *items, uint32_t count)
         return status;
 
     if (lane->head == lane->tail)
-        lane->progress_ns = env_now_ns(link->manager->env);
+        lane->progress_ns = lane->head_since_ns = env_now_ns(link->manager->env);
     for (uint32_t i = 0; i < count; i++) {
         lane->inflight_bytes += items[i].length;
         if (items[i].operation == CARRICK_OP_READ)
@@ -208,9 +208,13 @@ void lane_completed(const struct carrick_event *event)
 
         if (!entry->done || (local_proof && lane->head >= lane->proven))
             break;
+        lane->head_since_ns = lane->progress_ns;
         entry_retire(lane, entry, true);
     }
-    vi_lane_has_room(lane);
+    if (lane->index == CONTROL_LANE)
+        conn_advance(lane->conn);
+    else
+        vi_lane_has_room(lane);
 }
 
 uint64_t lane_applied_by_sends(const struct lane *lane, uint64_t sends)
@@ -225,6 +229,15 @@ uint64_t lane_applied_by_sends(const struct lane *lane, uint64_t sends)
             applied = number + 1;
         }
     return applied;
+}
+
+uint64_t lane_applied_at_most(const struct lane *lane, uint64_t sends)
+{
+    sends -= lane->sends_retired < sends ? lane->sends_retired : sends;
+    for (uint64_t number = lane->head; number != lane->tail; number++)
+        if (lane_entry(lane, number)->operation == CARRICK_OP_SEND && sends-- == 0)
+            return number;
+    return lane->tail;
 }
 
 void lane_settle(struct lane *lane, uint64_t applied)

@@ -48,6 +48,9 @@ void lane_completed(const struct carrick_event *event);
 void lane_settle(struct lane *lane, uint64_t applied);
 // The number below which all entries were applied when the target has received so many sends.
 uint64_t lane_applied_by_sends(const struct lane *lane, uint64_t sends);
+// The highest number that applied can have when the target's manager has taken so many sends and no more: what its
+// transport counted beyond may have been thrown away with the endpoint.
+uint64_t lane_applied_at_most(const struct lane *lane, uint64_t sends);
 
 static inline uint32_t lane_posted(const struct lane *lane)
 {

@@ -211,6 +211,7 @@ void link_prepare(struct link *link)
     link->device_state = LINK_DEVICE_PREPARING;
     link->ending = false;
     region_register_all(link);
+    session_clients_register(manager, link);
     link_registrations_changed(link);
 }
 
@@ -332,10 +333,11 @@ void link_retry(struct link *link, bool now)
     link->manager->env->ops->timer_start(link->retry, delay_ns);
 }
 
+// A conn that had lanes closes first; what strangers left behind does not keep the link from trying again.
 static bool link_is_closing(const struct link *link)
 {
     for (const struct conn *conn = link->conns; conn != NULL; conn = conn->next)
-        if (conn->state == CONN_CLOSING)
+        if (conn->state == CONN_CLOSING && conn->lane_count > 0)
             return true;
     return false;
 }

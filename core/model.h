@@ -121,6 +121,7 @@ struct lane {
     uint64_t inflight_bytes;
     uint64_t probe_at_ns;    // when the probe that is under way was posted; 0: none is
     uint64_t progress_ns;    // when something last completed, or the lane was last empty
+    uint64_t head_since_ns;  // when the oldest entry became the oldest
     uint32_t reads;          // posted and not completed
     bool unproven;           // something was posted after the last flush or read, where that is the proof
     uint64_t sends_retired;  // of this node's, that were received for certain
@@ -169,7 +170,8 @@ struct conn {
     // keys of the regions that our clients asked for, at the partner, for this link
     struct carrick_remote_key *keys;
     uint32_t key_count, keys_known;
-    bool keys_sent;
+    uint32_t keys_told; // of ours, to the partner
+    bool keys_sent;     // all of them, and the mark on every lane
     // after its end
     int cause_status;
     bool refusing; // close in order, so that the partner reads why

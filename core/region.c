@@ -104,8 +104,12 @@ int region_register(struct region *region, struct link *link)
 
 void region_register_all(struct link *link)
 {
+    const struct session *session = &link->manager->session;
+    bool here = session->state >= CARRICK_SESSION_BUILDING && session->state <= CARRICK_SESSION_UP;
+
     for (struct region *region = link->manager->regions; region != NULL; region = region->next)
-        if (region->use != REGION_HERE && region_register(region, link) != CARRICK_OK)
+        if ((region->use != REGION_HERE || (here && region->client->matched)) &&
+            region_register(region, link) != CARRICK_OK)
             link_note(link, "memory could not be registered");
 }
 
@@ -140,9 +144,14 @@ void region_event(const struct carrick_event *event)
 
 bool region_use_ready(const struct manager *manager, enum region_use use, const struct link *link)
 {
-    for (const struct region *region = manager->regions; region != NULL; region = region->next)
-        if (region->use == use && !region->doomed && !region_ready(region, link))
+    for (const struct region *region = manager->regions; region != NULL; region = region->next) {
+        // Kept for a client that the partner does not have in this session: not part of it.
+        if (use == REGION_HERE && region->client != NULL && !region->client->matched)
+            continue;
+        if (region->use == use && !region->doomed && !region_ready(region, link) &&
+            (use != REGION_HERE || region->client->matched))
             return false;
+    }
     return true;
 }
 

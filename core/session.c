@@ -285,6 +285,15 @@ void session_partner_ready(struct manager *manager)
         session_fire(manager, SESSION_EVENT_BOTH_READY);
 }
 
+void session_partner_sends(struct manager *manager)
+{
+    struct session *session = &manager->session;
+
+    // Its clients send only when it is up, so it has our READY, though we may not have been told so yet.
+    if (session->state == CARRICK_SESSION_READY && session->partner_ready && !session->end_asked)
+        session_fire(manager, SESSION_EVENT_BOTH_READY);
+}
+
 void session_partner_refused(struct manager *manager, uint32_t reason, const char *text)
 {
     struct session *session = &manager->session;

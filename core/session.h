@@ -58,6 +58,7 @@ void session_link_idle(struct manager *manager);
 void session_message(struct conn *conn, const struct message *message);
 void session_partner_refused(struct manager *manager, uint32_t reason, const char *text);
 void session_partner_ready(struct manager *manager);
+void session_partner_sends(struct manager *manager); // a client's send has come, before it is delivered
 
 // session_bringup.c
 void session_step(struct manager *manager);                // of the present state
@@ -68,6 +69,7 @@ void session_table_message(struct manager *manager, const struct message *messag
 int session_clients_tell(struct manager *manager, size_t *length); // into the scratch region
 int session_clients_take(struct manager *manager, const void *data, size_t length);
 uint32_t session_clients_build(struct manager *manager); // enum carrick_reason
+void session_clients_register(struct manager *manager, struct link *link);
 void session_clients_forget(struct manager *manager);
 // Regions here that the partner's clients asked for, in the order in which both sides count them.
 uint32_t session_here_count(const struct manager *manager);

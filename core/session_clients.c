@@ -169,17 +169,33 @@ static int client_build(struct client *client)
     return vi_make_all(client);
 }
 
-static int here_register(struct client *client)
+static int here_register(struct client *client, struct link *link)
 {
-    for (uint32_t i = 0; i < client->here_count; i++)
-        for (uint32_t j = 0; j < client->manager->link_count; j++) {
-            struct link *link = &client->manager->links[j];
-
-            if (link_takes_registrations(link) &&
-                region_register(client->here[i], link) != CARRICK_OK)
-                return CARRICK_ERR_NO_MEMORY;
-        }
+    for (uint32_t i = 0; i < client->here_count && link_takes_registrations(link); i++)
+        if (client->here[i] != NULL && region_register(client->here[i], link) != CARRICK_OK)
+            return CARRICK_ERR_NO_MEMORY;
     return CARRICK_OK;
+}
+
+static int here_register_all(struct client *client)
+{
+    for (uint32_t i = 0; i < client->manager->link_count; i++)
+        if (here_register(client, &client->manager->links[i]) != CARRICK_OK)
+            return CARRICK_ERR_NO_MEMORY;
+    return CARRICK_OK;
+}
+
+// A link that got its domain after the session had built: its device was away.
+void session_clients_register(struct manager *manager, struct link *link)
+{
+    enum carrick_session_state state = manager->session.state;
+
+    if (state != CARRICK_SESSION_BUILDING && state != CARRICK_SESSION_READY &&
+        state != CARRICK_SESSION_UP)
+        return;
+    for (uint32_t i = 0; i < manager->ranked_count; i++)
+        if (here_register(manager->ranked[i], link) != CARRICK_OK)
+            link_note(link, "memory could not be registered");
 }
 
 uint32_t session_clients_build(struct manager *manager)
@@ -188,7 +204,7 @@ uint32_t session_clients_build(struct manager *manager)
     for (uint32_t i = 0; i < manager->ranked_count; i++) {
         struct client *client = manager->ranked[i];
 
-        if (client_build(client) != CARRICK_OK || here_register(client) != CARRICK_OK) {
+        if (client_build(client) != CARRICK_OK || here_register_all(client) != CARRICK_OK) {
             log_record(manager->env, CARRICK_LOG_ERROR, NULL, manager->section->name,
                        client->config->name,
                        "cannot give what the partner's client asks for: %u VIs, %u regions",

@@ -212,8 +212,9 @@ void vi_message(struct manager *manager, const struct message *message)
 {
     struct client *client;
     struct vi *vi = vi_by_identity(manager, message->vi.identity, &client);
+    bool ending = manager->session.state == CARRICK_SESSION_ENDING;
 
-    if (client == NULL || manager->session.state != CARRICK_SESSION_UP)
+    if (client == NULL || (manager->session.state != CARRICK_SESSION_UP && !ending))
         return;
     if (message->type == MESSAGE_VI_CLOSE) {
         if (vi == NULL)
@@ -225,6 +226,8 @@ void vi_message(struct manager *manager, const struct message *message)
             vi_close(vi);
         return;
     }
+    if (ending)
+        return;
     if (vi == NULL)
         vi = vi_make(client, (uint32_t)message->vi.identity);
     if (vi == NULL)
@@ -254,10 +257,10 @@ bool vi_receive(struct conn *conn, const struct send_header *header, const void 
     struct client *client;
     struct vi *vi = vi_by_identity(manager, header->vi, &client);
 
-    if (manager->session.state == CARRICK_SESSION_ENDING)
-        return true;
-    if (client == NULL || manager->session.state != CARRICK_SESSION_UP)
-        return false;
+    // While the session is ending, too: a VI that is not closed yet carries data until it is.
+    if (client == NULL || (manager->session.state != CARRICK_SESSION_UP &&
+                           manager->session.state != CARRICK_SESSION_ENDING))
+        return manager->session.state == CARRICK_SESSION_ENDING;
     if (vi == NULL || !vi->opened_here || vi->closing)
         return true; // closed here while it was under way; the partner is being told
     vi->opened_there = true;
