@@ -20,8 +20,8 @@ START_S = 20
 COMMAND_S = 40
 
 
-def wait_for(what, condition, seconds=START_S):
-    """Polls until the condition gives something true, and returns that."""
+def wait_for(what, condition, seconds=START_S, every_s=0.02):
+    """Asks until the condition gives something true, and returns that."""
     until = time.monotonic() + seconds
     while True:
         got = condition()
@@ -29,7 +29,7 @@ def wait_for(what, condition, seconds=START_S):
             return got
         if time.monotonic() > until:
             raise Failed(f"waited {seconds} s for: {what}")
-        time.sleep(0.005)
+        time.sleep(every_s)
 
 
 class Loopback:
@@ -187,7 +187,12 @@ class Pair:
 
     def stop(self, node):
         process = self.processes.pop(node)
-        process.terminate()
+        if process.poll() is None:
+            process.terminate()
+        self.wait_end(process)
+
+    @staticmethod
+    def wait_end(process):
         try:
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -207,8 +212,8 @@ class Pair:
     def __exit__(self, kind, value, trace):
         for process in self.processes.values():
             process.terminate()  # both at once: neither waits for the other
-        for node in list(self.processes):
-            self.stop(node)
+        for process in self.processes.values():
+            self.wait_end(process)
         self.network.close()
         if self.bench.keep or kind is not None:
             print(f"# logs and configuration are left in {self.directory}")
@@ -247,9 +252,11 @@ class Pair:
         return self.client(node, "times", name=name, check=False)
 
     def wait_node_ready(self, node, count=1):
+        """Asks seldom: each question is a process of its own, beside a daemon that is to be measured."""
         last = f"bench{len(self.clients) - 1}" if len(self.clients) > 1 else "bench"
         wait_for(f"session up on {node}",
-                 lambda: (self.times(node, last) or {}).get("ready_count", 0) >= count)
+                 lambda: (self.times(node, last) or {}).get("ready_count", 0) >= count,
+                 every_s=0.1)
 
     def wait_ready(self, count=1):
         for node in NODES:

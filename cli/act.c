@@ -4,8 +4,10 @@
 
 #include "cli/cli.h"
 #include "cli/show.h"
+#include "core/json_position.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 // Prints what the daemon answered: with --json always an object, for people one line.
@@ -95,29 +97,37 @@ int command_link_up(struct cli_options *options, int argc, char **argv)
     return link_command(options, "link-up", argv[0], "is put back; it connects by itself.");
 }
 
+// One JSON value. json-c alone would take more than JSON is.
+static int parse_value(const char *text, struct json_object **value)
+{
+    struct json_positions *positions = NULL;
+    struct config_errors *errors = malloc(sizeof *errors);
+    int result = CLI_USAGE;
+
+    if (!errors) {
+        complain("out of memory");
+        return CLI_USAGE;
+    }
+    config_errors_init(errors, "");
+    if (json_positions_scan(text, strlen(text), &positions, errors) == 0) {
+        *value = json_tokener_parse(text);
+        result = CLI_OK;
+    } else {
+        complain("this is not one JSON value: %s; at character %u: %s (in a shell it wants single "
+                 "quotes round it, as in '{\"bytes\":64}')",
+                 text, errors->error[0].column, errors->error[0].text);
+    }
+    json_positions_free(positions);
+    free(errors);
+    return result;
+}
+
 int command_client(struct cli_options *options, int argc, char **argv)
 {
     struct json_object *args = json_object_new_object(), *result, *value = NULL;
-    if (argc == 3) {
-        struct json_tokener *tokener = json_tokener_new();
-        size_t length = strlen(argv[2]);
-        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-        value = json_tokener_parse_ex(tokener, argv[2], (int)length + 1);
-        enum json_tokener_error error = json_tokener_get_error(tokener);
-        size_t end = json_tokener_get_parse_end(tokener);
-        json_tokener_free(tokener);
-        if (error != json_tokener_success || end < length) {
-            complain("'%s' is not one JSON value (%s at character %zu); in a shell it wants single "
-                     "quotes, "
-                     "as in '{\"bytes\":64}'",
-                     argv[2],
-                     error == json_tokener_success ? "something follows"
-                                                   : json_tokener_error_desc(error),
-                     end + 1);
-            json_object_put(value);
-            json_object_put(args);
-            return CLI_USAGE;
-        }
+    if (argc == 3 && parse_value(argv[2], &value) != CLI_OK) {
+        json_object_put(args);
+        return CLI_USAGE;
     }
     json_object_object_add(args, "client", json_object_new_string(argv[0]));
     json_object_object_add(args, "word", json_object_new_string(argv[1]));

@@ -35,7 +35,7 @@ static bool node_of_host(const struct config *config, char *node, size_t size)
         host[strcspn(host, ".")] = 0;
     if (config_node_index(config, host) < 0)
         return false;
-    snprintf(node, size, "%s", host);
+    snprintf(node, size, "%.*s", (int)size - 1, host);
     return true;
 }
 

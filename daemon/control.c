@@ -184,22 +184,31 @@ static struct connection *request_end(struct control_request *request)
     return connection && !connection->closing ? connection : NULL;
 }
 
+static struct text_line *answer_line(const char *json)
+{
+    static const char head[] = "{\"ok\":true,\"result\":";
+    size_t bytes = strlen(json);
+    size_t length = sizeof(head) - 1 + bytes + 1;
+    struct text_line *line = malloc(sizeof(*line) + length + 1);
+    if (!line)
+        return NULL;
+    line->references = 1;
+    line->length = length + 1;
+    memcpy(line->bytes, head, sizeof(head) - 1);
+    memcpy(line->bytes + sizeof(head) - 1, json, bytes);
+    memcpy(line->bytes + length - 1, "}\n", 2);
+    return line;
+}
+
 void request_answer(struct control_request *request, const char *json)
 {
+    // Before the request ends: the text may be a part of it.
+    struct text_line *line = request->connection ? answer_line(json) : NULL;
     struct connection *connection = request_end(request);
-    if (!connection)
-        return;
-    static const char head[] = "{\"ok\":true,\"result\":";
-    size_t length = sizeof(head) - 1 + strlen(json) + 1;
-    struct text_line *line = malloc(sizeof(*line) + length + 1);
-    if (line) {
-        line->references = 1;
-        line->length = length + 1;
-        memcpy(line->bytes, head, sizeof(head) - 1);
-        memcpy(line->bytes + sizeof(head) - 1, json, strlen(json));
-        memcpy(line->bytes + length - 1, "}\n", 2);
-    }
-    connection_send(connection, line);
+    if (connection)
+        connection_send(connection, line);
+    else
+        line_put(line);
 }
 
 void request_refuse(struct control_request *request, int status, const char *errors,

@@ -24,24 +24,25 @@
 
 // ---- pings: one slot each, a part of the memory here and there
 
-// The pattern of one ping: any byte of an older one, or of another slot, is told from it.
-static void fill_pattern(uint8_t *bytes, uint32_t length, uint64_t number)
+// The next byte of a ping's pattern, which follows from its number: what an older ping or another slot wrote is
+// told from it.
+static uint8_t pattern_next(uint64_t *state)
 {
-    uint64_t state = number * 0x9e3779b97f4a7c15u + 1;
-    for (uint32_t i = 0; i < length; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        bytes[i] = (uint8_t)(state >> 56);
-    }
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (uint8_t)(*state >> 56);
+}
+
+static void pattern_fill(uint8_t *bytes, uint32_t length, uint64_t number)
+{
+    for (uint32_t i = 0; i < length; i++)
+        bytes[i] = pattern_next(&number);
 }
 
 static bool pattern_is_right(const uint8_t *bytes, uint32_t length, uint64_t number)
 {
-    uint64_t state = number * 0x9e3779b97f4a7c15u + 1;
-    for (uint32_t i = 0; i < length; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        if (bytes[i] != (uint8_t)(state >> 56))
+    for (uint32_t i = 0; i < length; i++)
+        if (bytes[i] != pattern_next(&number))
             return false;
-    }
     return true;
 }
 
@@ -54,7 +55,7 @@ static int ping_post(struct carrick_client *echo, uint32_t slot, uint64_t token)
     uint8_t *local = host->region_ptr(echo->pattern);
 
     // The slot is free: nothing of an earlier ping reads this memory any more.
-    fill_pattern(local + offset, echo->config.bytes, number);
+    pattern_fill(local + offset, echo->config.bytes, number);
     struct echo_message message = {
         .magic = ECHO_MAGIC,
         .kind = ECHO_PING,
@@ -123,6 +124,20 @@ static void reply_error(struct carrick_client *echo, uint64_t token, int status,
     echo->host->command_reply(echo->host, token, status, json);
 }
 
+// Posts what commands wait for, as far as there are slots; they go before the pings of the interval.
+static void waiting_go_on(struct carrick_client *echo)
+{
+    uint32_t slot;
+    while (echo->waiting_count > 0 && echo->vi && !echo->ending &&
+           (slot = slot_find(echo)) < ECHO_DEPTH_MAX) {
+        if (ping_post(echo, slot, echo->waiting[0]) != CARRICK_OK)
+            return;
+        echo->waiting_count--;
+        memmove(&echo->waiting[0], &echo->waiting[1],
+                echo->waiting_count * sizeof echo->waiting[0]);
+    }
+}
+
 // ---- the partner's pings
 
 // Sends the answers that wait, as many as there is room for.
@@ -167,9 +182,22 @@ static void take_ping(struct carrick_client *echo, struct echo_message *message)
     answers_send(echo);
 }
 
+// Closing the VI ends what the partner has under way, too. So each side says when it awaits nothing any more, and
+// closes when both have said so, or at the deadline, whichever comes first.
 static void close_when_done(struct carrick_client *echo)
 {
-    if (echo->ending && echo->vi && slots_are_free(echo))
+    struct carrick_op op = {
+        .struct_size = sizeof op,
+        .operation = CARRICK_CLIENT_SEND,
+        .cookie = ECHO_COOKIE_ANSWER,
+        .length = sizeof(struct echo_message),
+        .data = &(struct echo_message){.magic = ECHO_MAGIC, .kind = ECHO_DONE},
+    };
+    if (!echo->ending || !echo->vi || !slots_are_free(echo))
+        return;
+    if (!echo->done_told)
+        echo->done_told = echo->host->post(echo->vi, &op, 1) == CARRICK_OK;
+    if (echo->done_told && (echo->done_heard || !echo->partner_is_echo))
         echo->host->vi_close(echo->vi); // vi_changed(CLOSED) follows
 }
 
@@ -200,6 +228,7 @@ static void take_answer(struct carrick_client *echo, const struct echo_message *
         echo->host->command_reply(echo->host, ping->token, CARRICK_OK, json);
         ping->token = 0;
     }
+    waiting_go_on(echo);
     close_when_done(echo);
 }
 
@@ -296,7 +325,7 @@ static int echo_describe(struct carrick_client *echo, struct carrick_client_info
 
 static void echo_ready(struct carrick_client *echo, const struct carrick_session_info *session)
 {
-    echo->ending = false;
+    echo->ending = echo->done_told = echo->done_heard = false;
     take_new_config(echo);
     echo->partner_is_echo = session->partner_version == ECHO_VERSION;
     if (!echo->partner_is_echo) {
@@ -327,6 +356,7 @@ static void echo_completed(struct carrick_client *echo,
             ping->operations--;
     }
     answers_send(echo); // there is room again
+    waiting_go_on(echo);
     close_when_done(echo);
 }
 
@@ -351,6 +381,10 @@ static void echo_received(struct carrick_client *echo, struct carrick_vi *vi, co
     case ECHO_ANSWER:
     case ECHO_ANSWER_WRONG:
         take_answer(echo, &message);
+        break;
+    case ECHO_DONE:
+        echo->done_heard = true;
+        close_when_done(echo);
         break;
     default:
         echo->counters.refused++;
@@ -378,6 +412,10 @@ static void pings_give_up(struct carrick_client *echo)
                         "the session ended before the answer came");
         memset(ping, 0, sizeof *ping);
     }
+    for (uint32_t i = 0; i < echo->waiting_count; i++)
+        reply_error(echo, echo->waiting[i], CARRICK_ERR_SESSION_ENDED,
+                    "the session ended before there was room for it");
+    echo->waiting_count = 0;
     echo->answer_count = 0;
 }
 
@@ -433,11 +471,14 @@ static int echo_command(struct carrick_client *echo, const char *word, const cha
     if (strcmp(word, "ping") != 0)
         return CARRICK_ERR_NOT_SUPPORTED; // the core says so; no reply of ours then
     take_new_config(echo);
-    uint32_t slot = slot_find(echo);
-    if (!echo->vi || echo->ending || !echo->partner_is_echo)
+    if (!echo->vi || echo->ending || !echo->partner_is_echo) {
         reply_error(echo, token, CARRICK_ERR_STATE, "there is no session with the partner's echo");
-    else if (slot == ECHO_DEPTH_MAX || ping_post(echo, slot, token) != CARRICK_OK)
-        reply_error(echo, token, CARRICK_ERR_AGAIN, "as many pings as may be are under way");
+    } else if (echo->waiting_count == ECHO_WAITING_MAX) {
+        reply_error(echo, token, CARRICK_ERR_LIMIT, "too many pings wait already");
+    } else {
+        echo->waiting[echo->waiting_count++] = token;
+        waiting_go_on(echo);
+    }
     return CARRICK_OK;
 }
 

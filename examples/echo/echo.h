@@ -10,6 +10,7 @@
 #define ECHO_BYTES (64u * 1024)    // memory at the partner, and as much here for the patterns
 #define ECHO_DEPTH_MAX 16u         // pings under way at once
 #define ECHO_ANSWERS_MAX 32u       // answers that wait for room in the queue
+#define ECHO_WAITING_MAX 8u        // commands that wait for a free slot
 #define ECHO_COOKIE_ANSWER 0x1000u // cookies below ECHO_DEPTH_MAX are slots
 
 // One message. Both nodes of a pair are little-endian machines of the same kind here; a client that must not rely
@@ -20,6 +21,7 @@ enum echo_kind {
     ECHO_PING = 1,
     ECHO_ANSWER = 2,
     ECHO_ANSWER_WRONG = 3, // the pattern had not arrived as it was written
+    ECHO_DONE = 4,         // the session is to end, and this side awaits no answer any more
 };
 
 struct echo_message {
@@ -70,14 +72,17 @@ struct carrick_client {
     struct carrick_region *pattern; // slot i at i * config.bytes
     uint64_t next_number;
     struct echo_slot slots[ECHO_DEPTH_MAX];
+    uint64_t waiting[ECHO_WAITING_MAX]; // tokens
+    uint32_t waiting_count;
     struct echo_message answers[ECHO_ANSWERS_MAX]; // a ring
     uint32_t answer_first, answer_count;
     // valid from ready to ended
     struct carrick_vi *vi;
     struct carrick_region *here; // the partner's echo writes its patterns there
     uint64_t here_bytes;
-    bool partner_is_echo; // and of the same version
-    bool ending;
+    bool partner_is_echo;       // and of the same version
+    bool ending;                // the session is to end
+    bool done_told, done_heard; // ECHO_DONE, here and from the partner
 };
 
 #endif

@@ -145,6 +145,20 @@ CASE(bounds, key)
     attempts_run(rig, attempts, sizeof(attempts) / sizeof(attempts[0]));
 }
 
+// No bit of a key is idle.
+CASE(bounds, key_bits)
+{
+    struct attempt attempts[32];
+
+    for (unsigned bit = 0; bit < 32; bit++) {
+        uint32_t operation = bit % 2 == 0 ? CARRICK_OP_WRITE : CARRICK_OP_READ;
+
+        attempts[bit] = (struct attempt){"a key with one bit changed", operation, 0, 64,
+                                         UINT32_C(1) << bit,           BOTH};
+    }
+    attempts_run(rig, attempts, 32);
+}
+
 CASE(bounds, access)
 {
     static const struct attempt attempts[] = {

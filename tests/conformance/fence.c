@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define BLOCKS 16u
-#define BLOCK_BYTES 20000u
+#define BLOCK_BYTES 150000u // more than a transport takes in at one time
 
 // Writes on and on, each block again and again with another value, as long as the endpoint takes it.
 static void hammer(struct rig_pair *pair, unsigned *value)

@@ -20,7 +20,7 @@
 #define RIG_DATA_MAX 4096u
 #define RIG_ENDS_MAX 512u
 #define RIG_REGIONS_MAX 256u
-#define RIG_DOMAINS_MAX 64u
+#define RIG_DOMAINS_MAX 128u
 #define RIG_WAIT_MS 20000u // longest wait, of the rig's clock
 #define RIG_CASE_S 60.0    // longest case, of the real clock
 

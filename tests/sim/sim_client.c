@@ -54,8 +54,9 @@ static void vis_close(struct carrick_client *client)
         if (vi->vi == NULL || vi->closing)
             continue;
         vi->closing = true;
+        client_side(client)->closed_here[i] = true;
         status = client->host->vi_close(vi->vi);
-        if (status != CARRICK_OK)
+        if (status != CARRICK_OK && status != CARRICK_ERR_STATE) // STATE: the partner has closed it
             world_fail(client->world, "%s/%s vi %u: vi_close answers %#x", who(client),
                        client_pair(client)->name, i, (unsigned)status);
     }

@@ -233,6 +233,25 @@ static void one_draw(struct carrick_client *client, struct load_vi *vi, struct c
 
 #define BATCH_MAX 4u
 
+// None of the batch was taken. The picture of what was posted may show its words, but this VI reads no more.
+static void posted_undo(struct carrick_client *client, struct load_vi *vi, uint32_t count)
+{
+    struct pair_side *side = client_side(client);
+
+    vi->closing = true;
+    side->outstanding -= count;
+    for (; count > 0; count--) {
+        struct load_op *op = &vi->ring[--vi->tail % PAIR_OPS_MAX];
+
+        if (op->operation == CARRICK_CLIENT_SEND)
+            side->sends_posted[vi->number]--;
+        if (op->operation == CARRICK_CLIENT_WRITE)
+            slot_poison(client, vi, op->slot, POISON_WRITE);
+        free(op->expected);
+        op->expected = NULL;
+    }
+}
+
 void load_post(struct carrick_client *client, struct load_vi *vi)
 {
     static _Thread_local uint8_t data[BATCH_MAX][CARRICK_SEND_BYTES_MAX];
@@ -247,6 +266,11 @@ void load_post(struct carrick_client *client, struct load_vi *vi)
     client_side(client)->outstanding += count;
     status = client->host->post(vi->vi, ops, count);
     memset(data, 0xaa, sizeof(data[0])); // a send's data is copied
+    if (status == CARRICK_ERR_STATE) {
+        // The partner has closed the VI, and we are about to be told.
+        posted_undo(client, vi, count);
+        return;
+    }
     if (status != CARRICK_OK)
         world_fail(client->world, "%s/%s vi %u: post answers %#x, though there is room",
                    who(client), client_pair(client)->name, vi->number, (unsigned)status);

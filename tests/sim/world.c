@@ -92,6 +92,7 @@ static void node_remove(struct world_node *node)
         manager_destroy(node->manager);
     node->manager = NULL;
     node->alive = false;
+    judge_node_gone(node->world, node->index);
     left = env_sim_destroy(node->env);
     node->env = NULL;
     if (left > 0)

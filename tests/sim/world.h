@@ -58,6 +58,7 @@ struct pair_side {
     uint64_t here_words[PAIR_REGIONS_MAX];
     // sends of the other side, in this session
     uint64_t received[PAIR_VIS_MAX];
+    bool closed_here[PAIR_VIS_MAX]; // by the client itself, in this session
     uint64_t sends_posted[PAIR_VIS_MAX], sends_completed[PAIR_VIS_MAX];
     uint64_t done; // operations completed with success since the count was last cleared
     uint64_t outstanding;

@@ -208,5 +208,5 @@ static const struct carrick_transport_wrapper_ops wrapper_ops = {
     .wrap = fault_wrap,
 };
 
-CARRICK_PLUGIN_REGISTER(CARRICK_KIND_TRANSPORT_WRAPPER, "fault", "1.0", "Apache-2.0",
+CARRICK_PLUGIN_REGISTER(CARRICK_KIND_TRANSPORT_WRAPPER, "fault", CARRICK_VERSION, "Apache-2.0",
                         "makes another transport fail on purpose", wrapper_ops);

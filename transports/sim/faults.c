@@ -172,7 +172,7 @@ static void endpoint_kill(struct carrick_endpoint *endpoint, bool reset)
     fabric_take(fabric, &endpoint->close);
     fabric_take(fabric, &endpoint->lost);
     fabric_take(fabric, &endpoint->local);
-    if (endpoint->state != SIM_ENDPOINT_CLOSED && endpoint->state != SIM_ENDPOINT_CLOSING)
+    if (endpoint->state == SIM_ENDPOINT_CONNECTING || endpoint->state == SIM_ENDPOINT_CONNECTED)
         endpoint->state = SIM_ENDPOINT_LOST;
     if (wire == NULL)
         return;

@@ -31,6 +31,7 @@ enum {
     TCP_BATCH_FRAMES = 64,              // frames of one system call
     TCP_FLUSH_PATIENCE_BYTES = 32768,   // a flush is acknowledged at the latest after as much more
     TCP_POLLS_PER_EPOLL = 8,            // see tcp_device_poll
+    TCP_POLLS_AWAKE = 256,              // without a sleep, from which on the device counts as polling
     TCP_ARENA_BYTES = 256 * 1024,       // room for sends of one poll
     TCP_ARENA_ALIGN = 64,
 };
@@ -151,6 +152,7 @@ struct carrick_device {
     struct tcp_keys keys;
     uint64_t timer_ns;  // what timer_fd is set to, 0: nothing
     uint64_t poll_count;
+    uint64_t slept_poll; // the poll before which device_arm answered 0 last
     bool armed; // device_arm answered 0 and no poll came since
     bool woken; // wake_fd was written
 
@@ -263,6 +265,7 @@ struct carrick_endpoint {
     bool tell_request, tell_connected, tell_disconnected, tell_closed;
     int32_t lost_status;
 
+    bool detached;     // its descriptor is not in the device's epoll, see tcp_device_poll
     bool receive_more; // there may be more to receive that no descriptor tells of
     struct tcp_section remote;
     struct tcp_address remote_address;
@@ -327,6 +330,8 @@ void tcp_device_deadline(struct carrick_device *device, uint64_t at_ns);
 void tcp_device_resolved(struct carrick_device *device, const struct tcp_address *address);
 int tcp_device_watch(struct carrick_device *device, int operation, int fd, uint32_t events,
                      struct tcp_source *source);
+// The endpoint that received last is the one that device_poll tries first.
+void tcp_device_heat(struct carrick_endpoint *endpoint);
 
 static inline bool tcp_output_full(const struct tcp_output *out)
 {
@@ -355,6 +360,8 @@ struct carrick_endpoint *tcp_endpoint_new(struct carrick_device *device, enum tc
 int tcp_endpoint_prepare(struct carrick_endpoint *endpoint,
                          const struct carrick_connect_options *options);
 void tcp_endpoint_ready(struct carrick_endpoint *endpoint);
+// What its descriptor is watched for from now on.
+void tcp_endpoint_watch(struct carrick_endpoint *endpoint, uint32_t epoll_events);
 // Does what there is to do, given what epoll said of its descriptor.
 void tcp_endpoint_run(struct carrick_endpoint *endpoint, uint32_t epoll_events,
                       struct tcp_output *out);

@@ -136,7 +136,7 @@ void tcp_connect_finish(struct carrick_endpoint *endpoint)
     }
     e->state = TCP_GREETING;
     tcp_stream_init(&e->stream, TCP_PHASE_REPLY, e->receive_bytes);
-    tcp_device_watch(e->device, EPOLL_CTL_MOD, e->fd, EPOLLIN, &e->source);
+    tcp_endpoint_watch(e, EPOLLIN);
     tcp_wire_hello_pack(&hello, TCP_FRAME_HELLO, e->data_out_bytes, &frame);
     tcp_send_frame(e, &frame, e->data_out);
     tcp_transmit(e);

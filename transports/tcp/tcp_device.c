@@ -190,8 +190,33 @@ int tcp_device_arm(struct carrick_device *device)
     if (!list_empty(&device->ready) || !list_empty(&device->telling) ||
         device_down(device) != device->told_down)
         return 1;
+    if (device->hot != NULL && device->hot->detached)
+        tcp_endpoint_watch(device->hot, EPOLLIN);
+    device->slept_poll = device->poll_count;
     device->armed = true;
     return 0;
+}
+
+void tcp_device_heat(struct carrick_endpoint *endpoint)
+{
+    struct carrick_device *d = endpoint->device;
+
+    if (d->hot == endpoint)
+        return;
+    if (d->hot != NULL && d->hot->detached)
+        tcp_endpoint_watch(d->hot, EPOLLIN);
+    d->hot = endpoint;
+}
+
+// To be woken by its packets costs a connection a microsecond each; one that is polled anyway need not be.
+static void detach_hot(struct carrick_device *d)
+{
+    struct carrick_endpoint *e = d->hot;
+
+    if (e->detached || e->sender.watching ||
+        d->poll_count - d->slept_poll < TCP_POLLS_AWAKE)
+        return;
+    e->detached = tcp_device_watch(d, EPOLL_CTL_DEL, e->fd, 0, &e->source) == CARRICK_OK;
 }
 
 void tcp_device_resolved(struct carrick_device *device, const struct tcp_address *address)
@@ -342,6 +367,7 @@ uint32_t tcp_device_poll(struct carrick_device *device, struct carrick_event *ev
     if (device->hot != NULL && device->hot->last_poll != device->poll_count) {
         uint64_t before = device->hot->counters.receive_bytes;
         struct carrick_endpoint *hot = device->hot;
+        detach_hot(device);
         hot->receive_more = true;
         tcp_endpoint_run(hot, 0, &out);
         look |= slept && before == hot->counters.receive_bytes;

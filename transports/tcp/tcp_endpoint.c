@@ -67,6 +67,17 @@ void tcp_endpoint_ready(struct carrick_endpoint *endpoint)
     tcp_device_kick(endpoint->device);
 }
 
+void tcp_endpoint_watch(struct carrick_endpoint *endpoint, uint32_t epoll_events)
+{
+    struct carrick_endpoint *e = endpoint;
+
+    e->sender.watching = (epoll_events & EPOLLOUT) != 0;
+    // It cannot fail: the descriptor was in this epoll before, and its memory is kept by the kernel's cache.
+    tcp_device_watch(e->device, e->detached ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, e->fd, epoll_events,
+                     &e->source);
+    e->detached = false;
+}
+
 void tcp_endpoint_shut(struct carrick_endpoint *endpoint)
 {
     struct carrick_endpoint *e = endpoint;
@@ -74,6 +85,7 @@ void tcp_endpoint_shut(struct carrick_endpoint *endpoint)
     if (e->fd >= 0)
         close(e->fd);
     e->fd = -1;
+    e->detached = false;
     e->deadline_ns = 0;
     if (e->device->hot == e)
         e->device->hot = NULL;
@@ -261,10 +273,8 @@ static void run_stream(struct carrick_endpoint *e, uint32_t epoll_events, struct
     if (tcp_transmit_wanted(e))
         tcp_transmit(e);
     // Only now, and only when there was nothing to send after all: while data flows it stays on.
-    if ((epoll_events & EPOLLOUT) && e->fd >= 0 && !e->sender.blocked && e->sender.watching) {
-        e->sender.watching = false;
-        tcp_device_watch(e->device, EPOLL_CTL_MOD, e->fd, EPOLLIN, &e->source);
-    }
+    if ((epoll_events & EPOLLOUT) && e->fd >= 0 && !e->sender.blocked && e->sender.watching)
+        tcp_endpoint_watch(e, EPOLLIN);
 }
 
 void tcp_endpoint_run(struct carrick_endpoint *endpoint, uint32_t epoll_events,

@@ -26,6 +26,8 @@ void tcp_linger_begin(struct carrick_endpoint *endpoint)
     e->receiver.place = NULL;
     // Answers that are half sent stay in the batch, whose frames must be whole; no others follow.
     e->stream.answers_due = 0;
+    if (e->detached)
+        tcp_endpoint_watch(e, EPOLLIN);
     if (e->device->hot == e)
         e->device->hot = NULL;
     e->linger_until_ns =
@@ -81,10 +83,8 @@ void tcp_linger_run(struct carrick_endpoint *endpoint)
             tcp_linger_end(e);
             return;
         }
-        if (e->sender.watching) {
-            e->sender.watching = false;
-            tcp_device_watch(e->device, EPOLL_CTL_MOD, e->fd, EPOLLIN, &e->source);
-        }
+        if (e->sender.watching)
+            tcp_endpoint_watch(e, EPOLLIN);
     }
     now_ns = e->device->host->now_ns(e->device->host);
     if (now_ns >= e->linger_until_ns) {

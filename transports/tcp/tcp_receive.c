@@ -357,7 +357,7 @@ void tcp_receive(struct carrick_endpoint *endpoint, struct tcp_output *out)
             return;
         }
         if (e->state == TCP_OPEN)
-            e->device->hot = e;
+            tcp_device_heat(e);
         total += (uint32_t)n;
         drained = (size_t)n < wanted;
     }

@@ -223,10 +223,8 @@ static ssize_t batch_send(struct carrick_endpoint *e)
 static void block(struct carrick_endpoint *e)
 {
     e->sender.blocked = true;
-    if (e->sender.watching)
-        return;
-    e->sender.watching = true;
-    tcp_device_watch(e->device, EPOLL_CTL_MOD, e->fd, EPOLLIN | EPOLLOUT, &e->source);
+    if (!e->sender.watching)
+        tcp_endpoint_watch(e, EPOLLIN | EPOLLOUT);
 }
 
 // The partner may have said why it ended the connection: that is read before the connection is given up.
