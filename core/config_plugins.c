@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include <carrick/client.h>
+#include <carrick/policy.h>
 #include <carrick/transport.h>
 
 struct check {
@@ -141,6 +142,95 @@ static void check_client(struct check *check, const struct config_client *client
     module_put(module);
 }
 
+// ---- policies: an instance is made and destroyed again, in a world in which nothing happens
+
+static void idle_log(const struct carrick_host *host, int level, const char *format, ...)
+{
+    (void)host;
+    (void)level;
+    (void)format;
+}
+
+static uint64_t idle_now_ns(const struct carrick_host *host)
+{
+    (void)host;
+    return 0;
+}
+
+static void idle_random(const struct carrick_host *host, void *buffer, size_t length)
+{
+    (void)host;
+    memset(buffer, 0, length);
+}
+
+static int idle_timer_create(const struct carrick_host *host, void (*fn)(void *arg), void *arg,
+                             struct carrick_timer **timer)
+{
+    (void)host;
+    (void)fn;
+    (void)arg;
+    (void)timer;
+    return CARRICK_ERR_NOT_SUPPORTED;
+}
+
+static int idle_watch_create(const struct carrick_host *host, int fd, uint32_t events,
+                             void (*fn)(void *arg, uint32_t events), void *arg,
+                             struct carrick_watch **watch)
+{
+    (void)host;
+    (void)fd;
+    (void)events;
+    (void)fn;
+    (void)arg;
+    (void)watch;
+    return CARRICK_ERR_NOT_SUPPORTED;
+}
+
+static int idle_work(const struct carrick_host *host, void (*work)(void *arg),
+                     void (*done)(void *arg), void *arg)
+{
+    (void)host;
+    (void)work;
+    (void)done;
+    (void)arg;
+    return CARRICK_ERR_NOT_SUPPORTED;
+}
+
+static void check_policy(struct check *check, const struct config_manager *manager, int node)
+{
+    const struct config_policy *policy = &manager->policy;
+    int side = node > 0 ? node : 0;
+    const struct carrick_host host = {
+        .struct_size = sizeof(host),
+        .abi_major = CARRICK_ABI_MAJOR,
+        .abi_minor = CARRICK_ABI_MINOR,
+        .node = check->config->nodes[side],
+        .partner = check->config->nodes[1 - side],
+        .manager = manager->name,
+        .instance = policy->plugin,
+        .log = idle_log,
+        .now_ns = idle_now_ns,
+        .random = idle_random,
+        .timer_create = idle_timer_create, // so nothing calls the others of its kind
+        .watch_create = idle_watch_create,
+        .work = idle_work,
+    };
+    struct carrick_policy *instance = NULL;
+    struct carrick_error error;
+    error_init(&error);
+    struct module *module =
+        get(check, CARRICK_KIND_POLICY, policy->plugin, policy->pointer, "/plugin");
+    if (!module)
+        return;
+    const struct carrick_policy_ops *ops = module_ops(module);
+    if (ops->create(&host, policy->config.json, &instance, &error))
+        config_error_in(check->config, check->errs, policy->config.pointer, error.pointer,
+                        error_text(&error, policy->plugin));
+    else
+        ops->destroy(instance);
+    module_put(module);
+}
+
 int config_check_plugins(
     const struct config *config, struct loader *loader, int node, struct config_errors *errs,
     void (*missing)(void *arg, const struct config_client *client, const char *text), void *arg)
@@ -149,8 +239,7 @@ int config_check_plugins(
     size_t before = errs->count + errs->dropped;
     for (size_t i = 0; i < config->managers_count; i++) {
         const struct config_manager *manager = &config->managers[i];
-        module_put(get(&check, CARRICK_KIND_POLICY, manager->policy.plugin, manager->policy.pointer,
-                       "/plugin"));
+        check_policy(&check, manager, node);
         for (size_t j = 0; j < manager->links_count; j++)
             check_link(&check, &manager->links[j], node);
         for (size_t j = 0; j < manager->clients_count; j++)

@@ -213,6 +213,25 @@ static void conn_received(struct lane *lane, const struct carrick_event *event)
     }
 }
 
+// Of an endpoint that is being closed: what came before it was lost counts, for the partner may have been told that it
+// arrived.
+static void conn_received_late(struct lane *lane, const struct carrick_event *event)
+{
+    struct manager *manager = lane->conn->link->manager;
+    struct send_header header;
+
+    if (lane->index == CONTROL_LANE || !lane->conn->fence_needed ||
+        (manager->session.state != CARRICK_SESSION_UP &&
+         manager->session.state != CARRICK_SESSION_ENDING) ||
+        send_header_get(event->data, event->length, &header) != CARRICK_OK)
+        return;
+    lane->sends_received++;
+    if (header.vi != SEND_MARK &&
+        !vi_receive(lane->conn, &header, (const uint8_t *)event->data + SEND_HEADER_BYTES,
+                    event->length - SEND_HEADER_BYTES))
+        session_end(manager, CARRICK_REASON_PROTOCOL, "a send came out of order or for no VI");
+}
+
 void conn_event(const struct carrick_event *event)
 {
     struct lane *lane = (struct lane *)(uintptr_t)event->cookie;
@@ -220,6 +239,8 @@ void conn_event(const struct carrick_event *event)
 
     if (event->type == CARRICK_EVENT_CLOSED)
         conn_endpoint_closed(lane, event);
+    else if (!conn_is_live(conn) && event->type == CARRICK_EVENT_RECEIVE)
+        conn_received_late(lane, event);
     else if (!conn_is_live(conn))
         return;
     else if (event->type == CARRICK_EVENT_DISCONNECTED)

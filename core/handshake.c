@@ -306,12 +306,13 @@ uint64_t handshake_session_id(const struct cluster_key *key, const uint64_t inca
 
 // ---- lanes
 
+// Over the beginning of the request or reply itself, by a key that only this session and connection have.
 static void lane_sign(const struct cluster_key *key, const char *label,
-                      const struct lane_request *lane, uint8_t out[32])
+                      const struct lane_request *lane, const uint8_t *bytes, size_t length,
+                      uint8_t out[32])
 {
+    const void *part = bytes;
     uint8_t text[16], lane_key[32];
-    const void *part = &lane->index;
-    const size_t length = sizeof(lane->index);
 
     put_u64(text, lane->session);
     put_u64(text + 8, lane->connection);
@@ -326,7 +327,7 @@ void lane_request_make(const struct cluster_key *key, const struct lane_request 
     header_put(out, PROTOCOL_VERSION_MAX, HANDSHAKE_LANE, lane->index);
     put_u64(out + AT_LANE_SESSION, lane->session);
     put_u64(out + AT_LANE_CONNECTION, lane->connection);
-    lane_sign(key, "carrick lane", lane, out + AT_LANE_PROOF);
+    lane_sign(key, "carrick lane", lane, out, AT_LANE_PROOF, out + AT_LANE_PROOF);
 }
 
 void lane_request_parse(const void *data, struct lane_request *lane)
@@ -340,12 +341,13 @@ void lane_request_parse(const void *data, struct lane_request *lane)
 
 bool lane_request_prove(const struct cluster_key *key, const void *data)
 {
+    const uint8_t *bytes = data;
     struct lane_request lane;
     uint8_t proof[32];
 
     lane_request_parse(data, &lane);
-    lane_sign(key, "carrick lane", &lane, proof);
-    return CRYPTO_memcmp(proof, (const uint8_t *)data + AT_LANE_PROOF, sizeof(proof)) == 0;
+    lane_sign(key, "carrick lane", &lane, bytes, AT_LANE_PROOF, proof);
+    return CRYPTO_memcmp(proof, bytes + AT_LANE_PROOF, sizeof(proof)) == 0;
 }
 
 void lane_reply_make(const struct cluster_key *key, const struct lane_request *lane,
@@ -353,18 +355,20 @@ void lane_reply_make(const struct cluster_key *key, const struct lane_request *l
 {
     memset(out, 0, LANE_REPLY_BYTES);
     header_put(out, PROTOCOL_VERSION_MAX, HANDSHAKE_LANE, lane->index);
-    lane_sign(key, "carrick lane reply", lane, out + AT_LANE_REPLY_PROOF);
+    lane_sign(key, "carrick lane reply", lane, out, AT_LANE_REPLY_PROOF, out + AT_LANE_REPLY_PROOF);
 }
 
 bool lane_reply_check(const struct cluster_key *key, const struct lane_request *lane,
                       const void *data, size_t length)
 {
-    uint8_t want[LANE_REPLY_BYTES];
+    const uint8_t *bytes = data;
+    uint8_t proof[32];
 
-    lane_reply_make(key, lane, want);
-    return length >= LANE_REPLY_BYTES &&
-           CRYPTO_memcmp(want + AT_LANE_REPLY_PROOF, (const uint8_t *)data + AT_LANE_REPLY_PROOF,
-                         HANDSHAKE_PROOF_BYTES) == 0;
+    if (length < LANE_REPLY_BYTES || bytes[AT_KIND] != HANDSHAKE_LANE ||
+        bytes[AT_SUITE] != lane->index)
+        return false;
+    lane_sign(key, "carrick lane reply", lane, bytes, AT_LANE_REPLY_PROOF, proof);
+    return CRYPTO_memcmp(proof, bytes + AT_LANE_REPLY_PROOF, sizeof(proof)) == 0;
 }
 
 void reject_make(uint32_t reason, uint8_t out[REJECT_BYTES])

@@ -44,9 +44,20 @@ static uint64_t lane_number(const struct lane *lane, const struct posted *entry)
     return lane->head + (((uint64_t)(entry - lane->ring) - lane->head) & (lane->size - 1));
 }
 
+uint32_t lane_places(const struct lane *lane, uint32_t operation)
+{
+    uint32_t places = lane->size - lane_posted(lane);
+
+    // Where completions prove nothing, the last place is for the flush without which no other would become free.
+    if (places > 0 && operation != CARRICK_OP_FLUSH &&
+        lane->conn->link->caps.proof == CARRICK_PROOF_LOCAL)
+        places--;
+    return places;
+}
+
 bool lane_has_room(const struct lane *lane, uint32_t operation, uint64_t length)
 {
-    if (lane->state != LANE_OPEN || lane_posted(lane) >= lane->size)
+    if (lane->state != LANE_OPEN || lane_places(lane, operation) == 0)
         return false;
     if (operation == CARRICK_OP_READ && lane->reads >= lane->conn->link->caps.max_reads)
         return false;
@@ -143,6 +154,7 @@ bool lane_send_message(struct lane *lane, const struct message *message)
         send_buffer_put(manager, item.buffer);
         return false;
     }
+    lane_prove(lane);
     return true;
 }
 
@@ -164,6 +176,7 @@ bool lane_send_mark(struct lane *lane, enum lane_mark mark)
         send_buffer_put(manager, item.buffer);
         return false;
     }
+    lane_prove(lane);
     return true;
 }
 
@@ -211,6 +224,7 @@ void lane_completed(const struct carrick_event *event)
         lane->head_since_ns = lane->progress_ns;
         entry_retire(lane, entry, true);
     }
+    lane_prove(lane); // if there was no room for it before
     if (lane->index == CONTROL_LANE)
         conn_advance(lane->conn);
     else

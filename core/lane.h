@@ -28,6 +28,8 @@ struct lane_item {
     void *buffer;                      // send buffer that is given back when the entry retires or is dropped
 };
 
+// How many entries can be posted now.
+uint32_t lane_places(const struct lane *lane, uint32_t operation);
 // Whether an entry of this length can be posted now.
 bool lane_has_room(const struct lane *lane, uint32_t operation, uint64_t length);
 // Posts up to LANE_BATCH entries for which there is room. On an error nothing was posted.

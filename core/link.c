@@ -84,10 +84,11 @@ static void link_close_device(struct link *link)
 
 void link_free(struct link *link)
 {
-    struct env *env = link->manager->env;
+    struct env *env;
 
     if (link->manager == NULL)
         return;
+    env = link->manager->env;
     link_close_device(link);
     if (link->transport != NULL)
         link->ops->destroy(link->transport);

@@ -246,6 +246,16 @@ struct link {
 
 // ---- VIs
 
+// A send that overtook others: a VI that moves from one link to another has some in the hands of both devices.
+struct vi_early {
+    struct vi_early *next;
+    uint64_t sequence;
+    uint32_t length;
+    uint8_t data[];
+};
+
+#define EARLY_MAX 1024u // of all VIs of a manager
+
 enum vi_op_state {
     VI_OP_QUEUED,
     VI_OP_POSTED, // wholly posted
@@ -286,6 +296,9 @@ struct vi {
     uint32_t inflight;         // chunks on the lane
     uint64_t send_sequence;    // of the last send posted by the client
     uint64_t received_sequence; // of the last send delivered to the client
+    uint64_t sends_done;        // sends of the client that have completed
+    struct vi_early *early;     // sends that came before others of theirs, by rising sequence
+    uint64_t close_after;       // the partner has closed it, after so many sends; 0: it has not
     uint64_t posted_total, completed_total, carried_total;
 };
 
@@ -432,6 +445,7 @@ struct manager {
     uint64_t tick_ns;
     struct command_wait *commands;
     uint64_t command_token;
+    uint32_t early_count;
     bool break_replay; // the simulator's: shows that the tests notice
 };
 

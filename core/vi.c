@@ -54,6 +54,16 @@ static int vi_ring_make(struct vi *vi)
     return vi->ring == NULL ? CARRICK_ERR_NO_MEMORY : CARRICK_OK;
 }
 
+// Frees the first of the sends that came early.
+static void early_take(struct vi *vi)
+{
+    struct vi_early *early = vi->early;
+
+    vi->early = early->next;
+    vi->client->manager->early_count--;
+    free(early);
+}
+
 static void vi_free(struct vi *vi)
 {
     struct client *client = vi->client;
@@ -62,6 +72,8 @@ static void vi_free(struct vi *vi)
     if (vi->opened_here)
         client->vis_open--;
     client->vis[vi->number] = NULL;
+    while (vi->early != NULL)
+        early_take(vi);
     free(vi->ring);
     free(vi);
 }
@@ -93,8 +105,13 @@ void vi_enter(struct vi *vi, uint32_t state)
 static void vi_tell(struct vi *vi, uint16_t type)
 {
     struct manager *manager = vi->client->manager;
+    // Closing takes effect there behind the sends that have completed here, whichever way they went.
     struct message message = {
-        .type = type, .session = manager->session.id, .vi = {.identity = vi->identity}};
+        .type = type,
+        .session = manager->session.id,
+        .vi = {.identity = vi->identity,
+               .sequence = type == MESSAGE_VI_CLOSE ? vi->sends_done : 0},
+    };
 
     session_send(manager, &message);
 }
@@ -222,8 +239,10 @@ void vi_message(struct manager *manager, const struct message *message)
         vi->opened_there = false;
         if (!vi->opened_here)
             vi_free(vi);
-        else if (vi->state != CARRICK_VI_OPENING)
+        else if (vi->state != CARRICK_VI_OPENING && vi->received_sequence >= message->vi.sequence)
             vi_close(vi);
+        else if (vi->state != CARRICK_VI_OPENING)
+            vi->close_after = message->vi.sequence;
         return;
     }
     if (ending)
@@ -250,6 +269,42 @@ void vi_open_again(struct manager *manager)
         }
 }
 
+// Keeps a send until those before it have come. The transport had them before it had this one, so that is soon.
+static bool early_keep(struct vi *vi, uint64_t sequence, const void *data, uint32_t length)
+{
+    struct manager *manager = vi->client->manager;
+    struct vi_early **at = &vi->early, *early;
+
+    while (*at != NULL && (*at)->sequence < sequence)
+        at = &(*at)->next;
+    if (*at != NULL && (*at)->sequence == sequence)
+        return true;
+    early = manager->early_count < EARLY_MAX ? malloc(sizeof(*early) + length) : NULL;
+    if (early == NULL)
+        return false;
+    early->sequence = sequence;
+    early->length = length;
+    if (length > 0)
+        memcpy(early->data, data, length);
+    early->next = *at;
+    *at = early;
+    manager->early_count++;
+    return true;
+}
+
+static void early_deliver(struct vi *vi)
+{
+    while (vi->early != NULL && vi->early->sequence <= vi->received_sequence + 1) {
+        if (vi->early->sequence == vi->received_sequence + 1 && !vi->closing) {
+            vi->received_sequence++;
+            client_received(vi->client, vi, vi->early->data, vi->early->length);
+        }
+        early_take(vi);
+    }
+    if (vi->close_after != 0 && vi->received_sequence >= vi->close_after)
+        vi_close(vi);
+}
+
 bool vi_receive(struct conn *conn, const struct send_header *header, const void *data,
                 uint32_t length)
 {
@@ -268,9 +323,10 @@ bool vi_receive(struct conn *conn, const struct send_header *header, const void 
     if (header->sequence <= vi->received_sequence)
         return true; // posted again after a failure, but it had arrived
     if (header->sequence != vi->received_sequence + 1)
-        return false;
+        return early_keep(vi, header->sequence, data, length);
     vi->received_sequence = header->sequence;
     client_received(client, vi, data, length);
+    early_deliver(vi);
     return true;
 }
 

@@ -14,8 +14,8 @@
 
 static bool writes_overlap(const struct client *client, const struct vi_op *op)
 {
-    // One that has begun was let through, and what stands beside it came after it.
-    if (op->writing_back != NULL)
+    // One that has begun was let through, and what stands beside it came after it; one without bytes overlaps nothing.
+    if (op->writing_back != NULL || op->length == 0)
         return false;
     for (const struct vi_op *other = client->writing; other != NULL; other = other->writing_next)
         if (other != op && other->there == op->there &&
@@ -117,8 +117,11 @@ static enum readiness chunk_readiness(struct vi *vi, struct vi_op *op, uint32_t 
     const struct lane *lane = vi->lane;
     uint64_t bytes = chunk_bytes(lane, op);
 
-    if (batched >= LANE_BATCH || batched >= lane->size - lane_posted(lane) ||
+    if (batched >= LANE_BATCH || batched >= lane_places(lane, lane_operation(op)) ||
         !lane_has_room(lane, lane_operation(op), batched_bytes + bytes))
+        return NO_ROOM;
+    // lane_has_room lets the first operation of an idle lane be of any length; this batch may hold one already.
+    if (batched_bytes > 0 && lane->inflight_bytes + batched_bytes + bytes > LANE_WINDOW_BYTES)
         return NO_ROOM;
     if (op->region != NULL && !region_ready(op->region, lane->conn->link))
         return HELD;
@@ -217,17 +220,30 @@ void vi_pump(struct vi *vi)
 
 void vi_lane_has_room(struct lane *lane)
 {
-    // Each gets a turn, in order; who still has no room goes to the end.
-    struct vi *vi = lane->waiting, *next;
+    struct vi *vi = lane->waiting, *next, *served = NULL, **served_end = &served;
 
+    // Each gets a turn, in order. Who got something and wants more goes behind those who found no room: else the first
+    // of them would take each place that becomes free.
     lane->waiting = NULL;
     lane->waiting_end = &lane->waiting;
     for (; vi != NULL; vi = next) {
+        struct vi **end = lane->waiting_end;
+        uint32_t before = vi->inflight;
+
         next = vi->waiting_next;
         vi->waiting = false;
         vi->waiting_next = NULL;
         vi_pump(vi);
+        if (!vi->waiting || vi->inflight == before)
+            continue;
+        lane->waiting_end = end;
+        *end = NULL;
+        *served_end = vi;
+        served_end = &vi->waiting_next;
     }
+    *lane->waiting_end = served;
+    if (served != NULL)
+        lane->waiting_end = served_end;
 }
 
 void vi_link_changed(struct link *link)
@@ -279,6 +295,8 @@ static void vi_complete_head(struct vi *vi)
             vi->next++;
         vi->head++;
         vi->completed_total++;
+        if (op->operation == CARRICK_CLIENT_SEND)
+            vi->sends_done++;
         client_complete(vi->client, vi, op->cookie, CARRICK_OK);
     }
 }
@@ -313,14 +331,20 @@ void vi_chunk_lost(struct vi *vi, struct vi_op *op)
 
 void vi_complete_all(struct vi *vi, int status)
 {
+    bool all_done = true;
+
     for (; vi->head != vi->tail; vi->head++) {
         struct vi_op *op = vi_entry(vi, vi->head);
 
         writing_end(op);
         op_end(vi, op);
-        client_complete(vi->client, vi, op->cookie, op->state == VI_OP_DONE ? CARRICK_OK : status);
+        // What is done behind something that is not must not look as if all before it were.
+        all_done = all_done && op->state == VI_OP_DONE;
+        client_complete(vi->client, vi, op->cookie, all_done ? CARRICK_OK : status);
         vi->completed_total++;
     }
     vi->next = vi->head;
     vi_release(vi);
+    // What waited for a write of this VI that is given up now may go.
+    held_go_on(vi->client);
 }
