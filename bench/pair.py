@@ -5,6 +5,7 @@ import contextlib
 import json
 import mmap
 import os
+import resource
 import shutil
 import struct
 import subprocess
@@ -170,6 +171,10 @@ class Pair:
             json.dump(config, f, indent=2)
 
     def start(self, node):
+        # Each region is a descriptor; ten thousand of them are more than the usual soft limit.
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         env = dict(os.environ)
         if self.count_calls:
             path = os.path.join(self.directory, f"{node}.counters")
@@ -265,9 +270,8 @@ class Pair:
     def wait_links(self):
         """Until every link is up and in use again on both nodes."""
         def all_up(node):
-            links = self.command(node, "links")
-            links = links.get("links", []) if isinstance(links, dict) else links
-            return links and all(link.get("state") == "up" for link in links)
+            links = [link for manager in self.command(node, "links") for link in manager["links"]]
+            return links and all(link["state"] == "up" and link["eligible"] for link in links)
         for node in NODES:
             wait_for(f"all links up on {node}", lambda n=node: all_up(n), 30)
 

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -34,6 +35,7 @@ enum {
 
 struct options {
     bool spin;
+    bool epoll; // not spinning: sleeps in epoll_wait, as an event loop does, instead of in recv
     bool read;
     bool json;
     uint32_t payload_bytes;
@@ -78,14 +80,27 @@ static int pin(int core)
     return sched_setaffinity(0, sizeof set, &set) == 0 ? 0 : fail("cannot pin to that core");
 }
 
+// Readable when the connection is; -1 for a side that waits in another way.
+static int waiter_open(int fd, const struct options *o)
+{
+    struct epoll_event e = {.events = EPOLLIN};
+    int waiter = o->epoll ? epoll_create1(EPOLL_CLOEXEC) : -1;
+    if (waiter >= 0)
+        epoll_ctl(waiter, EPOLL_CTL_ADD, fd, &e);
+    return waiter;
+}
+
 // A spinning side asks without waiting, over and over; a blocking one lets the kernel wake it. A
 // blocking socket bears a receive timeout, a spinning one looks at the clock now and then, so that a
 // dead other side ends the run instead of hanging it.
-static int bytes_recv(int fd, bool spin, uint8_t *buf, size_t len)
+static int bytes_recv(int fd, int waiter, bool spin, uint8_t *buf, size_t len)
 {
     uint64_t until_ns = 0;
     uint32_t idle = 0;
     for (size_t got = 0; got < len;) {
+        struct epoll_event e;
+        if (waiter >= 0 && epoll_wait(waiter, &e, 1, STALL_SECONDS * 1000) == 0)
+            return fail("the other side is silent");
         ssize_t n = recv(fd, buf + got, len - got, spin ? MSG_DONTWAIT : 0);
         if (n > 0) {
             got += (size_t)n;
@@ -163,15 +178,18 @@ static int server_run(int listener, const struct options *o)
     uint8_t *in = malloc(s.request_bytes);
     int rc = -1;
     int fd = accept(listener, NULL, NULL);
+    int waiter = waiter_open(fd, o);
     if (fd < 0)
         fail("accept");
     else if (payload != NULL && in != NULL && socket_tune(fd) == 0 && pin(o->server_core) == 0)
         rc = 0;
     while (rc == 0) {
-        rc = bytes_recv(fd, o->spin, in, s.request_bytes);
+        rc = bytes_recv(fd, waiter, o->spin, in, s.request_bytes);
         if (rc == 0)
             rc = answer_send(fd, o, head, payload);
     }
+    if (waiter >= 0)
+        close(waiter);
     if (fd >= 0)
         close(fd);
     free(payload);
@@ -186,14 +204,17 @@ static int client_measure(int fd, const struct options *o, uint64_t *took_ns)
     uint8_t *payload = calloc(1, o->payload_bytes + 1);
     uint8_t *in = malloc(s.answer_bytes);
     int rc = payload != NULL && in != NULL ? 0 : -1;
+    int waiter = waiter_open(fd, o);
     for (uint32_t i = 0; rc == 0 && i < o->warmup + o->rounds; i++) {
         uint64_t start_ns = clock_ns();
         rc = request_send(fd, o, head, payload);
         if (rc == 0)
-            rc = bytes_recv(fd, o->spin, in, s.answer_bytes);
+            rc = bytes_recv(fd, waiter, o->spin, in, s.answer_bytes);
         if (i >= o->warmup)
             took_ns[i - o->warmup] = clock_ns() - start_ns;
     }
+    if (waiter >= 0)
+        close(waiter);
     free(payload);
     free(in);
     if (rc > 0)
@@ -252,7 +273,7 @@ static int usage(const char *why)
     if (why != NULL)
         fprintf(stderr, "socket_pair: %s\n", why);
     fprintf(stderr,
-            "usage: socket_pair --spin|--block [--read] [--size BYTES] [--rounds N]\n"
+            "usage: socket_pair --spin|--block|--epoll [--read] [--size BYTES] [--rounds N]\n"
             "                   [--warmup N] [--pin CLIENT,SERVER] [--json]\n"
             "Exchanges header+payload+flush and an answer of 32 bytes (with --read: a request\n"
             "of 32 bytes and header+payload) over loopback TCP and prints the time it takes.\n");
@@ -280,18 +301,25 @@ static bool cores_parse(const char *text, struct options *o)
 
 static int options_parse(int argc, char **argv, struct options *o)
 {
-    static const struct option known[] = {
-        {"spin", no_argument, NULL, 's'},         {"block", no_argument, NULL, 'b'},
-        {"read", no_argument, NULL, 'r'},         {"json", no_argument, NULL, 'j'},
-        {"size", required_argument, NULL, 'n'},   {"rounds", required_argument, NULL, 'c'},
-        {"warmup", required_argument, NULL, 'w'}, {"pin", required_argument, NULL, 'p'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
+    static const struct option known[] = {{"epoll", no_argument, NULL, 'e'},
+                                          {"spin", no_argument, NULL, 's'},
+                                          {"block", no_argument, NULL, 'b'},
+                                          {"read", no_argument, NULL, 'r'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"size", required_argument, NULL, 'n'},
+                                          {"rounds", required_argument, NULL, 'c'},
+                                          {"warmup", required_argument, NULL, 'w'},
+                                          {"pin", required_argument, NULL, 'p'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     bool mode = false, good = true;
     for (int c; good && (c = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
         switch (c) {
         case 's':
         case 'b':
+        case 'e':
             o->spin = c == 's';
+            o->epoll = c == 'e';
             mode = true;
             break;
         case 'r':
@@ -318,7 +346,7 @@ static int options_parse(int argc, char **argv, struct options *o)
     }
     if (!good)
         return usage("a value is not a number in range");
-    return mode && optind == argc ? 0 : usage("say --spin or --block");
+    return mode && optind == argc ? 0 : usage("say --spin, --block or --epoll");
 }
 
 int main(int argc, char **argv)

@@ -224,18 +224,19 @@ static void part_post(struct relay *relay, size_t index, const char *args)
     part->mailbox = &daemon->mailbox;
     part->args = args ? strdup(args) : NULL;
     int number = managers_find(daemon->managers, part->name);
-    part->status = args && !part->args
-                       ? CARRICK_ERR_NO_MEMORY
-                       : managers_call(daemon->managers, (size_t)number, run_part, part);
-    if (!part->status) {
+    // From the call on the part belongs to the manager's thread, until its reply comes.
+    int status = args && !part->args
+                     ? CARRICK_ERR_NO_MEMORY
+                     : managers_call(daemon->managers, (size_t)number, run_part, part);
+    if (!status) {
         relay->references++;
         relay->waiting++;
         return;
     }
     part->done = true;
-    part->text =
-        strdup(part->status == CARRICK_ERR_STATE ? "it has stopped"
-                                                 : "its loop does not take calls any more");
+    part->status = status;
+    part->text = strdup(status == CARRICK_ERR_STATE ? "it has stopped"
+                                                    : "its loop does not take calls any more");
 }
 
 static void relay_start(struct daemon *daemon, struct control_request *request,

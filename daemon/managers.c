@@ -2,6 +2,7 @@
 #include "daemon/managers.h"
 
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,22 @@ struct managers {
     size_t count;
     struct member members[];
 };
+
+static void log_member(const struct member *member, int level, const char *event,
+                       const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+static void log_member(const struct member *member, int level, const char *event,
+                       const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    log_write(member->all->options.log,
+              &(struct env_record){
+                  .level = level, .event = event, .manager = member->name, .text = text});
+}
 
 static uint64_t now_ms(void)
 {
@@ -395,8 +412,8 @@ int managers_reload(struct managers *all, const struct config *config,
             *part = (struct reload_part){reload, all->options.mailbox, config,
                                          config_manager_find(config, all->members[i].name)};
         if (!part || !part->section || managers_call(all, i, reload_on_thread, part)) {
-            log_line(all->options.log, CARRICK_LOG_ERROR, "reload-failed", all->members[i].name,
-                     "this manager could not be given its new configuration; restart the daemon");
+            log_member(&all->members[i], CARRICK_LOG_ERROR, "reload-failed",
+                       "this manager could not be given its new configuration; restart the daemon");
             free(part);
             reload->incomplete = true;
             reload->waiting--;
@@ -412,9 +429,8 @@ static void on_pong(void *arg)
 {
     struct member *member = arg;
     if (member->silence_told)
-        log_line(member->all->options.log, CARRICK_LOG_NOTICE, "manager-answers", member->name,
-                 "its loop goes on after %llu ms",
-                 (unsigned long long)(now_ms() - member->pinged_ms));
+        log_member(member, CARRICK_LOG_NOTICE, "manager-answers", "its loop goes on after %llu ms",
+                   (unsigned long long)(now_ms() - member->pinged_ms));
     member->pinged_ms = 0;
     member->silence_told = false;
 }
@@ -444,10 +460,11 @@ bool managers_ping(struct managers *all)
             all_answered = false;
             if (silent_ms >= SILENCE_LOGGED_MS && !member->silence_told) {
                 member->silence_told = true;
-                log_line(all->options.log, CARRICK_LOG_WARNING, "manager-silent", member->name,
-                         "its loop has stood still for %llu ms: a callback blocks, or the machine "
-                         "is overloaded",
-                         (unsigned long long)silent_ms);
+                log_member(
+                    member, CARRICK_LOG_WARNING, "manager-silent",
+                    "its loop has stood still for %llu ms: a callback blocks, or the machine "
+                    "is overloaded",
+                    (unsigned long long)silent_ms);
             }
         } else if (!managers_call(all, i, pong_on_thread, member)) {
             member->pinged_ms = now_ms();

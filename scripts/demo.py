@@ -15,7 +15,7 @@ import time
 TOP = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP / "tests/integration"))
 import lib  # noqa: E402
-from lib import CommandError, Failure, check, manager, run, wait_for  # noqa: E402
+from lib import CommandError, Failure, check, manager, wait_for  # noqa: E402
 from net import Net  # noqa: E402
 
 LOAD = {"interval_ms": 1, "bytes": 4096, "depth": 8}
@@ -65,21 +65,6 @@ class Story:
             self.line(at_ms, name, f"{what:<18} {event.get('text', '')}")
 
 
-def build_echo(world):
-    """As a vendor does: an installation, its headers, and a copy of the example."""
-    stage = world.dir / "stage"
-    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "DESTDIR")}
-    run("make", "--no-print-directory", "-C", TOP, f"BUILD={lib.BUILD}", f"DESTDIR={stage}", "install", env=env,
-        timeout_s=120)
-    pc = next(stage.rglob("carrick.pc"))
-    prefix = next(line.split("=", 1)[1] for line in pc.read_text().splitlines() if line.startswith("prefix="))
-    pc.write_text(pc.read_text().replace(prefix, f"{stage}{prefix}"))
-    copy = world.dir / "vendor"
-    shutil.copytree(TOP / "examples/echo", copy, ignore=shutil.ignore_patterns("*.so", "*.o"))
-    run("make", "-C", copy, env={**env, "PKG_CONFIG_PATH": str(pc.parent)})
-    return copy, stage / prefix.lstrip("/")
-
-
 def can_make_namespaces():
     return os.geteuid() == 0 and all(map(shutil.which, ("ip", "iptables")))
 
@@ -113,7 +98,10 @@ def first_event(nodes, name, since_ms, **members):
 
 
 def start(world):
-    copy, prefix = build_echo(world)
+    # The example client is built as a vendor builds it: on the headers of an installation, in a copy of its own.
+    prefix, pc_dir = lib.install_staged(world.dir / "stage")
+    copy = world.dir / "vendor"
+    lib.build_vendor_echo(copy, pc_dir)
     net = Net(world) if can_make_namespaces() else None
     links = net.tcp_links() if net else None
     plugins = next(p.parent for p in prefix.rglob("tcp.so"))

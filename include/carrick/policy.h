@@ -47,6 +47,8 @@ enum carrick_policy_answer {
 
 // All required. On the manager's thread; must not block or allocate in choose.
 struct carrick_policy_ops {
+    // Also called, and followed by destroy, to check a configuration, on any thread: the host then has no timers,
+    // watches and workers (CARRICK_ERR_NOT_SUPPORTED), which a policy hardly needs.
     int (*create)(const struct carrick_host *host, const char *config,
                   struct carrick_policy **policy, struct carrick_error *error);
     void (*destroy)(struct carrick_policy *policy);
