@@ -77,14 +77,17 @@ FAULT_CASE(delay_and_close, "{\"rules\": [{\"fault\": \"delay\", \"op\": \"write
     }
 }
 
+// Long enough that all else is done before the release, also on a machine that is slow.
+#define HOLD_MS 1500u
 #define HOLD_FIRST                                                                                 \
     "\"rules\": [{\"fault\": \"hold\", \"op\": \"write\", \"every\": 1, \"count\": 1, "            \
-    "\"delay_ms\": 40}]"
+    "\"delay_ms\": 1500}], \"linger_ms\": 5000"
 
 // Held back, told as lost, and released while the partner still lets it in.
 FAULT_CASE(hold_lands_late, "{" HOLD_FIRST "}")
 {
     struct rig_pair pair = rig_pair(rig, 10 * RIG_PAGE);
+    uint64_t begin = rig_now(rig);
 
     rig_fill(pair.region[0], 0, 10 * RIG_PAGE, 1);
     rig_post(pair.end[0], rig_write(pair.region[0], 0, 10 * RIG_PAGE, pair.region[1], 0));
@@ -93,6 +96,7 @@ FAULT_CASE(hold_lands_late, "{" HOLD_FIRST "}")
     CHECK(rig, rig_all(pair.region[1], 0, 10 * RIG_PAGE, 0), "the write was not held back");
     rig_end_close(pair.end[0], false);
     WAIT(rig, pair.end[1]->disconnected);
+    CHECK(rig, rig_now(rig) - begin >= HOLD_MS * RIG_MS, "the write was released too early");
     CHECK(rig, rig_filled(pair.region[1], 0, 10 * RIG_PAGE, 1), "the write was not released");
     WAIT(rig, pair.end[0]->closed);
     CHECK(rig, pair.end[0]->completed == pair.end[0]->completions);
@@ -138,8 +142,9 @@ FAULT_CASE(broken_fence, "{\"break_fence\": true, " HOLD_FIRST "}")
 }
 
 // A read, too: its answer fills a buffer that was given back.
-FAULT_CASE(broken_fence_read, "{\"break_fence\": true, \"rules\": [{\"fault\": \"hold\", \"op\": "
-                              "\"read\", \"every\": 1, \"delay_ms\": 40}]}")
+FAULT_CASE(broken_fence_read, "{\"break_fence\": true, \"linger_ms\": 5000, \"rules\": "
+                              "[{\"fault\": \"hold\", \"op\": \"read\", \"every\": 1, "
+                              "\"delay_ms\": 1500}]}")
 {
     struct rig_pair pair = rig_pair(rig, RIG_PAGE);
 

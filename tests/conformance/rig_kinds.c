@@ -37,14 +37,27 @@ static const struct rig_kind vendor_kinds[] = {
     {.name = "vendor wrapped", .is_vendor = true, .wrapped = true},
 };
 
-static void plugin_path(const struct rig *rig, char path[PATH_MAX])
+static void plugin_path(const struct rig_kind *kind, char path[PATH_MAX])
 {
     const char *build = getenv("BUILD");
 
-    if (rig->kind.is_vendor)
+    if (kind->is_vendor)
         snprintf(path, PATH_MAX, "%s", getenv("CONFORMANCE_PLUGIN"));
     else
         snprintf(path, PATH_MAX, "%s/plugins/tcp.so", build != NULL ? build : "build");
+}
+
+// A transport that is not in the tree is not missed; one that is and was not built is a failure.
+static bool in_tree(const struct rig_kind *kind)
+{
+    const char *top = getenv("CARRICK_TOP");
+    char path[PATH_MAX];
+
+    plugin_path(kind, path);
+    if (kind->is_vendor || kind->is_sim || access(path, F_OK) == 0)
+        return true;
+    snprintf(path, sizeof(path), "%s/transports/tcp/plugin.mk", top != NULL ? top : ".");
+    return access(path, F_OK) == 0;
 }
 
 static struct criterion_test_params kinds_of(const struct rig_kind *kinds, size_t count, bool plain)
@@ -54,7 +67,8 @@ static struct criterion_test_params kinds_of(const struct rig_kind *kinds, size_
     size_t used = 0;
 
     for (size_t i = 0; i < count; i++) {
-        if ((plain && kinds[i].wrapped) || (only != NULL && strstr(kinds[i].name, only) == NULL))
+        if (!in_tree(&kinds[i]) || (plain && kinds[i].wrapped) ||
+            (only != NULL && strstr(kinds[i].name, only) == NULL))
             continue;
         params[used++] = kinds[i];
     }
@@ -86,7 +100,7 @@ static const struct carrick_plugin *load(struct rig *rig)
 
     if (rig->kind.is_sim)
         return sim_plugin_entry();
-    plugin_path(rig, path);
+    plugin_path(&rig->kind, path);
     rig->plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     CHECK(rig, rig->plugin != NULL, "%s", dlerror());
     *(void **)&entry = dlsym(rig->plugin, "carrick_plugin_entry");

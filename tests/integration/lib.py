@@ -358,24 +358,69 @@ class World:
 _echo_dir = None
 
 
+def compile_plugin(sources, output):
+    """Compiles a plugin against the headers of the tree, as the tests' own build is compiled."""
+    sanitize = os.environ.get("SANITIZE", "")
+    flags = [f"-fsanitize={sanitize}"] if sanitize else []
+    json_c = run("pkg-config", "--cflags", "--libs", "json-c").split()
+    run(os.environ.get("CC", "cc"), "-std=gnu11", "-O1", "-g", "-shared", "-fPIC", "-fvisibility=hidden", *flags,
+        f"-I{TOP}/include", *sources, *json_c, "-o", output)
+
+
+def build_plugin(world, name):
+    """Builds tests/integration/NAME.c; returns the directory of the plugin."""
+    directory = world.dir / "plugins"
+    directory.mkdir(exist_ok=True)
+    if not (directory / f"{name}.so").exists():
+        compile_plugin([TOP / f"tests/integration/{name}.c"], directory / f"{name}.so")
+    return directory
+
+
 def plugin_dirs():
-    """Where the daemon finds its plugins: the built ones, and echo, which is built as a vendor would."""
-    return [BUILD / "plugins", BUILD / "test-plugins", echo_dir()]
-
-
-def echo_dir():
-    """Builds examples/echo against the headers of the tree; test_vendor.py builds it against an installation."""
+    """Where the daemon finds its plugins: the built ones, and echo, built once for all tests of a script."""
     global _echo_dir
     if _echo_dir is None:
         _echo_dir = pathlib.Path(tempfile.mkdtemp(prefix="carrick-echo-"))
         atexit.register(shutil.rmtree, _echo_dir, True)
         _echo_dir.chmod(0o755)
-        sanitize = os.environ.get("SANITIZE", "")
-        flags = [f"-fsanitize={sanitize}"] if sanitize else []
-        json_c = run("pkg-config", "--cflags", "--libs", "json-c").split()
-        run(os.environ.get("CC", "cc"), "-std=gnu11", "-O1", "-g", "-shared", "-fPIC", "-fvisibility=hidden", *flags,
-            f"-I{TOP}/include", *sorted((TOP / "examples/echo").glob("*.c")), *json_c, "-o", _echo_dir / "echo.so")
-    return _echo_dir
+        compile_plugin(sorted((TOP / "examples/echo").glob("*.c")), _echo_dir / "echo.so")
+    return [BUILD / "plugins", BUILD / "test-plugins", _echo_dir]
+
+
+# ---- an installation
+
+# Settings of the make that called us: the build stands, and is neither changed nor made again.
+_MAKE_VARIABLES = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "DESTDIR", "PREFIX")
+
+
+def plain_environment():
+    return {k: v for k, v in os.environ.items() if k not in _MAKE_VARIABLES}
+
+
+def make_staged(stage, target):
+    """`make install` or `uninstall` of what is built, with DESTDIR. -o: old enough, whatever make thinks."""
+    run("make", "--no-print-directory", "-C", TOP, "-o", "all", "-o", f"{BUILD}/flags", f"BUILD={BUILD}",
+        f"DESTDIR={stage}", target, env=plain_environment(), timeout_s=120)
+
+
+def install_staged(stage):
+    """Installs below stage. Returns the prefix there, and the directory of carrick.pc, which tells of the staged
+    place as it would tell of the real one."""
+    make_staged(stage, "install")
+    pc = next(stage.rglob("carrick.pc"))
+    text = pc.read_text()
+    prefix = next(line.split("=", 1)[1] for line in text.splitlines() if line.startswith("prefix="))
+    pc.write_text(text.replace(prefix, f"{stage}{prefix}"))
+    return pathlib.Path(f"{stage}{prefix}"), pc.parent
+
+
+def build_vendor_echo(directory, pc_dir):
+    """Builds a copy of examples/echo there, with its own Makefile, on the installed headers alone."""
+    shutil.copytree(TOP / "examples/echo", directory, ignore=shutil.ignore_patterns("*.so", "*.o"))
+    sanitize = os.environ.get("SANITIZE", "")
+    flags = [f"CPPFLAGS=-fsanitize={sanitize}"] if sanitize else []
+    path = f"{pc_dir}:{os.environ.get('PKG_CONFIG_PATH', '')}"
+    return run("make", "-C", directory, *flags, env={**plain_environment(), "PKG_CONFIG_PATH": path})
 
 
 # ---- tests and their count

@@ -42,6 +42,7 @@ MISTAKES = [
     ('"transport": "tcp"', '"transport": "tpc"', ["tpc"], 1),
     ('"transport": "tcp"', '"transport": "round_robin"', ["round_robin", "policy"], 1),
     ('"plugin": "round_robin"', '"plugin": "round_robbin"', ["round_robbin"], 1),
+    ('"plugin": "round_robin"', '"config": {"wieght": 1}, "plugin": "round_robin"', ["wieght"], 1),
     ('"plugin": "echo"', '"plugin": "ecko"', ["ecko"], 1),
     ('"interval_ms": 1', '"interval_ms": -1', ["interval_ms"], 1),
     ('"interval_ms": 1', '"intervall": 1', ["intervall", "interval_ms"], 1),

@@ -2,58 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """An installation, a vendor's plugin built on it outside the tree, two installed daemons that run it, and no remains."""
 import json
-import os
-import pathlib
 import shutil
 
-from lib import BUILD, TOP, check, loopback_link, main, manager, run, test, wait_for
-
-# Settings that the tests' own make was called with; an installation of its own needs none of them.
-MAKE_VARIABLES = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "DESTDIR", "PREFIX")
-
-
-def make(world, *words):
-    env = {k: v for k, v in os.environ.items() if k not in MAKE_VARIABLES}
-    return run("make", "--no-print-directory", *words, env=env, timeout_s=240)
-
-
-def install(world, target, *words):
-    """Stages the build into a directory. The same prefix as that of the build, so nothing is built again."""
-    sanitize = os.environ.get("SANITIZE", "")
-    more = [f"SANITIZE={sanitize}", "CFLAGS=-O1 -g"] if sanitize else []
-    return make(world, "-C", str(TOP), f"BUILD={BUILD}", f"DESTDIR={world.dir}/stage", *more, target, *words)
+from lib import TOP, build_vendor_echo, check, install_staged, loopback_link, main, make_staged, manager, run, test, wait_for
 
 
 def files_below(directory):
     return sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if not p.is_dir() or p.is_symlink())
 
 
-def staged(world):
-    """Installs, and makes the .pc file tell of the staged place, as it would tell of the real one."""
-    install(world, "install")
-    stage = world.dir / "stage"
-    pc = next(stage.rglob("carrick.pc"))
-    prefix = next(line.split("=", 1)[1] for line in pc.read_text().splitlines() if line.startswith("prefix="))
-    pc.write_text(pc.read_text().replace(prefix, f"{stage}{prefix}"))
-    return stage, pathlib.Path(f"{stage}{prefix}"), pc
-
-
-def build_echo(world, pc):
-    copy = world.dir / "vendor"
-    shutil.copytree(TOP / "examples/echo", copy, ignore=shutil.ignore_patterns("*.so", "*.o"))
-    path = f"{pc.parent}:{os.environ.get('PKG_CONFIG_PATH', '')}"
-    sanitize = os.environ.get("SANITIZE", "")
-    flags = [f"CPPFLAGS=-fsanitize={sanitize}"] if sanitize else []
-    env = {k: v for k, v in os.environ.items() if k not in MAKE_VARIABLES}
-    out = run("make", "-C", copy, *flags, env={**env, "PKG_CONFIG_PATH": path})
-    check(str(TOP) not in out.replace(str(world.dir), ""), f"the source tree was used:\n{out}")
-    return copy
-
-
 @test
 def echo_is_built_outside_the_tree_and_runs_in_installed_daemons(world):
-    stage, prefix, pc = staged(world)
-    copy = build_echo(world, pc)
+    prefix, pc_dir = install_staged(world.dir / "stage")
+    copy = world.dir / "vendor"
+    out = build_vendor_echo(copy, pc_dir)
+    check(str(TOP) not in out, f"the source tree was used:\n{out}")
     symbols = run("nm", "-D", "--defined-only", copy / "echo.so").split()
     check(symbols[-1:] == ["carrick_plugin_entry"] and len(symbols) == 3, f"it exports {symbols}")
     carrick = prefix / "bin/carrick"
@@ -78,22 +41,22 @@ def echo_is_built_outside_the_tree_and_runs_in_installed_daemons(world):
 
 @test
 def uninstall_leaves_nothing(world):
-    install(world, "install")
     stage = world.dir / "stage"
+    make_staged(stage, "install")
     installed = files_below(stage)
     for part in ("bin/carrick", "sbin/carrickd", "plugins/tcp.so", "plugins/round_robin.so", "plugins/least_inflight.so",
                  "carrick/client.h", "pkgconfig/carrick.pc", "man1/carrick.1", "man8/carrickd.8", "man5/carrick.json.5",
                  "completions/carrick", "config.schema.json", "carrickd.service", "examples/echo/echo.c"):
         check(any(name.endswith(part) for name in installed), f"{part} is not installed: {installed}")
     check(not any("sim.so" in name or "test" in name.lower() for name in installed), f"test parts: {installed}")
-    install(world, "uninstall")
+    make_staged(stage, "uninstall")
     check(files_below(stage) == [], f"left behind: {files_below(stage)}")
     check(not list(stage.rglob("carrick*")), f"directories left behind: {list(stage.rglob('carrick*'))}")
 
 
 @test
 def installed_headers_compile_alone(world):
-    _, prefix, _ = staged(world)
+    prefix, _ = install_staged(world.dir / "stage")
     for header in sorted((prefix / "include/carrick").glob("*.h")):
         source = world.dir / "alone.c"
         source.write_text(f"#include <carrick/{header.name}>\nint main(void) {{ return 0; }}\n")

@@ -179,23 +179,24 @@ void judge_ready(struct world *world, unsigned pair, unsigned index,
     memset(side->sends_completed, 0, sizeof(side->sends_completed));
 }
 
-// A send that has completed is with the partner, and gets to its client before the session ends there, unless that
-// one has closed its VI before.
-static void sends_check(struct world *world, unsigned pair, unsigned index)
+// A VI that the partner closes: the sends that had completed there have all come before. When the session ends without
+// order, what is still in the hands of a device is lost with it.
+void judge_vi_closed(struct world *world, unsigned pair, unsigned index, uint32_t vi)
 {
     const struct pair_side *side = &world->pair[pair].side[index];
     const struct pair_side *other = &world->pair[pair].side[!index];
+    enum carrick_session_state state = world->node[index].manager->session.state;
 
-    if (other->session != side->session)
+    if (side->closed_here[vi] || other->session != side->session ||
+        (state != CARRICK_SESSION_UP && state != CARRICK_SESSION_ENDING))
         return;
-    for (uint32_t vi = 0; vi < PAIR_VIS_MAX; vi++)
-        if (!side->closed_here[vi] && other->sends_completed[vi] > side->received[vi])
-            world_fail(world,
-                       "%s/%s vi %u: %llu sends have completed at the partner, %llu have arrived: "
-                       "lost",
-                       world->node[index].name, world->pair[pair].name, vi,
-                       (unsigned long long)other->sends_completed[vi],
-                       (unsigned long long)side->received[vi]);
+    if (other->sends_completed[vi] > side->received[vi])
+        world_fail(world,
+                   "%s/%s vi %u: closed by the partner, where %llu sends had completed; %llu have "
+                   "arrived",
+                   world->node[index].name, world->pair[pair].name, vi,
+                   (unsigned long long)other->sends_completed[vi],
+                   (unsigned long long)side->received[vi]);
 }
 
 void judge_ended(struct world *world, unsigned pair, unsigned index)
@@ -208,7 +209,6 @@ void judge_ended(struct world *world, unsigned pair, unsigned index)
     if (side->outstanding > 0)
         world_fail(world, "%s/%s: ended with %llu operations outstanding", world->node[index].name,
                    world->pair[pair].name, (unsigned long long)side->outstanding);
-    sends_check(world, pair, index);
     world->sessions[side->session].ended[index] = true;
     side->ready = false;
 }

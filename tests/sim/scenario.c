@@ -34,14 +34,21 @@ static bool work_is_done(struct world *world)
     return true;
 }
 
+// All that was posted is done, and has arrived: a send that has completed may still be on its way from the partner's
+// device to its client.
 static bool is_quiet(struct world *world)
 {
     if (!world_is_up(world))
         return false;
     for (unsigned i = 0; i < world->pairs; i++)
-        for (unsigned j = 0; j < 2; j++)
-            if (world->pair[i].side[j].outstanding > 0)
+        for (unsigned j = 0; j < 2; j++) {
+            const struct pair_side *side = &world->pair[i].side[j];
+            const struct pair_side *other = &world->pair[i].side[!j];
+
+            if (side->outstanding > 0 ||
+                memcmp(side->sends_posted, other->received, sizeof(side->sends_posted)) != 0)
                 return false;
+        }
     return true;
 }
 
@@ -72,8 +79,10 @@ static void works_again(struct world *world)
         world_fail(world, "nothing is wrong any more, but there is no session that works (%s)",
                    states(world));
     world->clients_work = false;
-    if (!world_wait(world, is_quiet, liveness_ns(world)))
+    if (!world_wait(world, is_quiet, liveness_ns(world))) {
+        world_say_vis(world);
         world_fail(world, "operations do not complete (%s)", states(world));
+    }
     if (!world->failed)
         judge_quiet(world);
 }
@@ -126,7 +135,7 @@ static void run_calm(struct world *world)
 
 // ---- faults at random times
 
-static void fault_due(struct world *world, unsigned kind, unsigned unused)
+static void fault_now(struct world *world, unsigned kind, unsigned unused)
 {
     (void)unused;
     if (kind == FAULT_COUNT)
@@ -135,12 +144,29 @@ static void fault_due(struct world *world, unsigned kind, unsigned unused)
         fault_make(world, (enum fault_kind)kind);
 }
 
+static void all_stir(struct world *world)
+{
+    for (unsigned i = 0; i < world->pairs; i++)
+        for (unsigned j = 0; j < 2; j++)
+            if (world->pair[i].side[j].instance != NULL && !world->node[j].frozen)
+                client_stir(world->pair[i].side[j].instance);
+}
+
+// A fault that meets nothing under way proves little: the clients begin a burst, and the fault comes into it.
+static void fault_due(struct world *world, unsigned kind, unsigned unused)
+{
+    (void)unused;
+    all_stir(world);
+    action_add(world, sim_random_below(&world->random, 12 * world->net.delay_max_ns), fault_now,
+               kind, 0, false);
+}
+
 static void run_faults(struct world *world, const enum fault_kind *kinds, unsigned kind_count)
 {
     unsigned steps = world->options.steps > 0 ? world->options.steps
                                               : (unsigned)sim_random_between(&world->random, 1, 8);
     uint64_t time_ns =
-        steps * world->timers.link_dead_ms * ENV_MS * sim_random_between(&world->random, 1, 8);
+        steps * world->timers.link_dead_ms * ENV_MS * sim_random_between(&world->random, 1, 4);
 
     both_start(world);
     for (unsigned i = 0; i < steps; i++)
@@ -176,7 +202,7 @@ static void bringup_trigger(struct world *world)
                sim_random_percent(&world->random, 50)
                    ? 0
                    : sim_random_below(&world->random, 4 * world->net.delay_max_ns),
-               fault_due, kinds[sim_random_below(&world->random, sizeof(kinds) / sizeof(kinds[0]))],
+               fault_now, kinds[sim_random_below(&world->random, sizeof(kinds) / sizeof(kinds[0]))],
                0, false);
 }
 
@@ -238,6 +264,9 @@ static void run_links(struct world *world)
         world_advance(world,
                       world->clock.now_ns +
                           sim_random_below(&world->random, world->timers.probe_ms * 2ull * ENV_MS));
+        all_stir(world);
+        world_advance(world, world->clock.now_ns +
+                                 sim_random_below(&world->random, 12 * world->net.delay_max_ns));
         if (!world->failed)
             fault_make(world,
                        kinds[sim_random_below(&world->random, sizeof(kinds) / sizeof(kinds[0]))]);
@@ -271,14 +300,19 @@ static void run_ghost(struct world *world)
         unsigned link = (unsigned)sim_random_below(&world->random, world->links);
         char a[8], b[8];
 
-        fault_cut_link(world, link, sim_random_below(&world->random, late_ns));
-        // On to the next as soon as that one is back, or while it is away.
-        for (unsigned j = 0; j < 50 && !world->failed; j++) {
-            world_advance(world, world->clock.now_ns + sim_random_below(&world->random, ENV_MS));
+        // On to the next as soon as this one is back, or while it is away; and into a burst.
+        for (unsigned j = 0; j < 20 && !world->failed; j++) {
             if (sim_path_connections(world->fabric, link_address(a, 0, link),
                                      link_address(b, 1, link)) > 1)
                 break;
+            world_advance(world,
+                          world->clock.now_ns + sim_random_below(&world->random, 2 * ENV_MS));
         }
+        all_stir(world);
+        world_advance(world, world->clock.now_ns +
+                                 sim_random_below(&world->random, 12 * world->net.delay_max_ns));
+        if (!world->failed)
+            fault_cut_link(world, link, sim_random_below(&world->random, late_ns));
     }
     finish(world);
 }

@@ -19,15 +19,18 @@ static struct load_vi *vi_find(struct carrick_client *client, const struct carri
     return NULL;
 }
 
-// ---- clock
+// ---- clock: bursts, with rests between them
 
 static void think(struct carrick_client *client)
 {
-    uint64_t max = client->world->think_max_ns;
+    uint64_t max = 2 * client->world->net.delay_max_ns;
 
-    // Mostly busy, sometimes at rest.
-    if (!sim_random_percent(&client->random, 10))
-        max /= 16;
+    if (client->burst > 0) {
+        client->burst--;
+    } else {
+        client->burst = (unsigned)sim_random_between(&client->random, 1, 8);
+        max = client->world->rest_max_ns;
+    }
     client->host->base->timer_start(client->timer,
                                     1000 + sim_random_below(&client->random, max + 1));
 }
@@ -40,9 +43,18 @@ static void client_pump(void *arg)
         return;
     for (uint32_t i = 0; i < client->vi_count && client->world->clients_work; i++)
         if (client->vis[i].vi != NULL && !client->vis[i].closing &&
-            sim_random_percent(&client->random, 70))
+            sim_random_percent(&client->random, 60))
             load_post(client, &client->vis[i]);
     think(client);
+}
+
+void client_stir(struct carrick_client *client)
+{
+    if (client->forgotten || !client_side(client)->ready)
+        return;
+    client->burst = (unsigned)sim_random_between(&client->random, 2, 12);
+    client->host->base->timer_start(
+        client->timer, sim_random_below(&client->random, client->world->net.delay_max_ns));
 }
 
 static void vis_close(struct carrick_client *client)
@@ -190,7 +202,7 @@ static void client_ready(struct carrick_client *client, const struct carrick_ses
             world_fail(client->world, "%s/%s: VI %u bears another number", who(client),
                        client_pair(client)->name, i);
     }
-    think(client);
+    client_stir(client);
 }
 
 static void client_ending(struct carrick_client *client, uint32_t reason, uint64_t deadline_ns)
@@ -279,6 +291,7 @@ static void client_vi_changed(struct carrick_client *client, struct carrick_vi *
         world_fail(client->world, "%s/%s vi %u: closed with %llu operations outstanding",
                    who(client), client_pair(client)->name, vi->number,
                    (unsigned long long)(vi->tail - vi->head));
+    judge_vi_closed(client->world, client->pair, client->node, vi->number);
     vi->vi = NULL;
 }
 

@@ -51,6 +51,7 @@ struct carrick_client {
     struct carrick_timer *timer;
     struct carrick_timer *leave; // closes the VIs, some time after ending
     uint64_t cookie;
+    unsigned burst; // pumps that follow each other closely
     uint32_t vi_count;
     struct load_vi vis[PAIR_VIS_MAX];
 };

@@ -149,7 +149,7 @@ struct world {
     uint32_t session_count; // serials run from 1
     uint64_t stamp;         // grows with every write
     bool clients_work;      // they post
-    uint64_t think_max_ns;
+    uint64_t rest_max_ns;   // between two bursts of a client
     struct action actions[WORLD_ACTIONS_MAX];
     unsigned action_count;
     // a fault that waits for a state of a session
@@ -197,6 +197,7 @@ __attribute__((format(printf, 3, 4))) void world_say(struct world *world, const 
                                                      const char *format, ...);
 void world_record(void *arg, const struct env_record *record); // arg: struct world_node
 void world_hash(struct world *world, const void *data, size_t length);
+void world_say_vis(struct world *world);
 void world_print_log(struct world *world, unsigned lines);
 
 // faults.c
@@ -217,6 +218,7 @@ void judge_sample(struct world *world);
 void judge_ready(struct world *world, unsigned pair, unsigned side,
                  const struct carrick_session_info *info);
 void judge_ended(struct world *world, unsigned pair, unsigned side);
+void judge_vi_closed(struct world *world, unsigned pair, unsigned side, uint32_t vi);
 void judge_node_gone(struct world *world, unsigned node);
 // A write of these words has completed: they must be there.
 void judge_written(struct world *world, unsigned pair, unsigned side, unsigned region,
@@ -245,6 +247,7 @@ uint32_t place_make(unsigned pair, unsigned writer, unsigned region, uint32_t in
 // sim_client.c
 const struct carrick_plugin *sim_client_entry(void);
 const struct carrick_plugin *sim_spread_entry(void);
+void client_stir(struct carrick_client *client);   // it begins a burst
 void client_forget(struct carrick_client *client); // its node is dead: nothing counts any more
 
 // scenario.c

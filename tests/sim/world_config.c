@@ -175,7 +175,8 @@ void world_configure(struct world *world)
     if (world->failed)
         return;
     world->timers = world->configs[0]->managers[0].timers;
-    world->think_max_ns = world->timers.link_dead_ms * ENV_MS / 40;
+    // Busy enough that a fault always meets something in flight, idle enough that a minute sees thousands of histories.
+    world->rest_max_ns = world->timers.link_dead_ms * ENV_MS;
     for (unsigned i = 0; i < 2; i++) {
         world->node[i].config = world->configs[i];
         memset(world->node[i].key, 'k', sizeof(world->node[i].key));

@@ -54,6 +54,38 @@ void world_record(void *arg, const struct env_record *record)
     line_add(node->world, node->name, what, record->text);
 }
 
+// Where each operation that does not complete hangs.
+static void vi_say(struct world *world, const char *who, const struct vi *vi)
+{
+    const struct vi_op *op = &vi->ring[vi->head % VI_DEPTH];
+
+    if (vi->ring == NULL || vi->head == vi->tail)
+        return;
+    world_say(
+        world, who,
+        "%s vi %u: state %u, head %llu, next %llu, tail %llu; %s, inflight %u%s%s%s%s; first: "
+        "operation %u, state %d, %llu bytes, posted %llu, done %llu, chunks %u",
+        vi->client->config->name, vi->number, vi->state, (unsigned long long)vi->head,
+        (unsigned long long)vi->next, (unsigned long long)vi->tail,
+        vi->lane == NULL ? "no lane" : vi->lane->conn->link->config->name, vi->inflight,
+        vi->fence != NULL ? ", fence" : "", vi->held ? ", held" : "",
+        vi->waiting ? ", waiting" : "", vi->moving ? ", moving" : "", op->operation, (int)op->state,
+        (unsigned long long)op->length, (unsigned long long)op->posted_bytes,
+        (unsigned long long)op->done_bytes, op->chunks);
+}
+
+void world_say_vis(struct world *world)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        const struct manager *manager = world->node[i].alive ? world->node[i].manager : NULL;
+
+        for (uint32_t j = 0; manager != NULL && j < manager->client_count; j++)
+            for (uint32_t k = 0; k < manager->clients[j].vis_room; k++)
+                if (manager->clients[j].vis[k] != NULL)
+                    vi_say(world, world->node[i].name, manager->clients[j].vis[k]);
+    }
+}
+
 void world_print_log(struct world *world, unsigned lines)
 {
     uint64_t from = world->log_count > lines ? world->log_count - lines : 0;

@@ -1,0 +1,2 @@
+plugins += stuck_client
+stuck_client_dir := tests/plugins/stuck_client
