@@ -121,8 +121,8 @@ def small_beside_big(bench):
     client = {"vis": 2, **BIG}
     idle_plan = {"op": "write", "size": 4096, "vi": 1, "count": 5000, "warmup": 500}
     busy_plan = {"streams": [{"op": "pipeline", "size": MIB, "depth": 16, "background": True},
-                             {"op": "write", "size": 4096, "vi": 1, "warmup": 100, "count": 3000}],
-                 "deadline_ms": 25000}
+                             {"op": "write", "size": 4096, "vi": 1, "warmup": 100}],
+                 "duration_ms": 3000}
     idle, busy = [], []
     rates = []
     for _ in range(bench.rounds):

@@ -116,6 +116,9 @@ def main():
         return 2
     build = os.path.abspath(os.environ.get("BUILD", "build"))
     bench = Bench(build, cores_choose(options.cores), options.rounds, options.keep)
+    load = os.getloadavg()[0]
+    print(f"load average at the start: {load:.2f}" + (
+        "; other programs run, which spoils times, and less so ratios" if load > 0.5 else ""))
     print(f"placement: first node, initiator or client on core {bench.cores[0]}; second node or "
           f"server on core {bench.cores[1]}; both sides of every row alike")
     results, failures, began = [], 0, time.monotonic()

@@ -201,7 +201,7 @@ void link_prepare(struct link *link)
 {
     struct manager *manager = link->manager;
 
-    if (link->device_state != LINK_DEVICE_IDLE || manager->stopping ||
+    if (link->device_state != LINK_DEVICE_IDLE || link->removed || manager->stopping ||
         manager->session.state >= CARRICK_SESSION_ENDING)
         return;
     if (link->ops->domain_create(link->device, &link->domain) != CARRICK_OK) {
@@ -214,6 +214,16 @@ void link_prepare(struct link *link)
     region_register_all(link);
     session_clients_register(manager, link);
     link_registrations_changed(link);
+}
+
+void link_registration_failed(struct link *link, int status)
+{
+    static const char why[] = "memory could not be registered; is the limit of locked memory too low?";
+
+    // Without all of its memory the link carries nothing: it begins again, with back-off.
+    link_note(link, why);
+    if (link_takes_registrations(link))
+        link_unprepare(link, status, why);
 }
 
 bool link_takes_registrations(const struct link *link)
@@ -229,10 +239,9 @@ static void link_domain_end(struct link *link)
     link->domain = NULL;
     link->device_state = LINK_DEVICE_IDLE;
     link->ending = false;
-    if (link->removed) {
+    if (link->removed)
         link_close_device(link);
-        link_retry(link, false);
-    }
+    link_retry(link, false);
     session_link_idle(link->manager);
 }
 
@@ -358,6 +367,8 @@ static void link_retry_now(void *arg)
     link->retry_armed = false;
     if (link->manager->stopping || link->ending)
         return;
+    if (link->removed && link->device_state == LINK_DEVICE_IDLE)
+        link_close_device(link);
     if (link->device_state == LINK_DEVICE_NONE || link->device_state == LINK_DEVICE_IDLE) {
         link_start(link);
         return;
@@ -397,6 +408,7 @@ static void link_device_event(struct link *link, const struct carrick_event *eve
         link->removed = true;
         link_note(link, "the device was removed");
         link_unprepare(link, CARRICK_ERR_DEVICE_REMOVED, "the device was removed");
+        link_retry(link, false); // closes it, when there was no domain to end before
         break;
     }
 }

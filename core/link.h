@@ -22,6 +22,7 @@ bool link_is_idle(const struct link *link); // no conns, no domain
 
 bool link_takes_registrations(const struct link *link);
 void link_registrations_changed(struct link *link);
+void link_registration_failed(struct link *link, int status);
 
 // Polls the device once. Returns the number of events.
 unsigned link_poll(struct link *link);

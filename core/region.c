@@ -94,8 +94,10 @@ int region_register(struct region *region, struct link *link)
     if (region->use == REGION_HERE)
         options.bytes = region->bytes;
     status = link->ops->region_register(link->domain, &options, &on->registration);
-    if (status != CARRICK_OK)
+    if (status != CARRICK_OK) {
+        link_registration_failed(link, status);
         return status;
+    }
     on->state = REGISTRATION_MAKING;
     link->registrations++;
     link_poll_soon(link);
@@ -104,13 +106,10 @@ int region_register(struct region *region, struct link *link)
 
 void region_register_all(struct link *link)
 {
-    const struct session *session = &link->manager->session;
-    bool here = session->state >= CARRICK_SESSION_BUILDING && session->state <= CARRICK_SESSION_UP;
-
-    for (struct region *region = link->manager->regions; region != NULL; region = region->next)
-        if ((region->use != REGION_HERE || (here && region->client->matched)) &&
-            region_register(region, link) != CARRICK_OK)
-            link_note(link, "memory could not be registered");
+    for (struct region *region = link->manager->regions;
+         region != NULL && link_takes_registrations(link); region = region->next)
+        if (region->use != REGION_HERE)
+            region_register(region, link);
 }
 
 void region_deregister_all(struct link *link)
@@ -132,11 +131,11 @@ void region_event(const struct carrick_event *event)
         if (region->doomed || !link_takes_registrations(link))
             registration_end(on);
     } else {
-        if (event->type == CARRICK_EVENT_REGISTERED)
-            link_note(link, "memory could not be registered; is the limit of locked memory too low?");
         on->state = REGISTRATION_NONE;
         on->registration = NULL;
         link->registrations--;
+        if (event->type == CARRICK_EVENT_REGISTERED)
+            link_registration_failed(link, event->status);
     }
     region_free_if_over(region);
     link_registrations_changed(link);

@@ -170,20 +170,18 @@ static int client_build(struct client *client)
     return vi_make_all(client);
 }
 
-static int here_register(struct client *client, struct link *link)
+// A link on which that fails goes down alone, and begins again.
+static void here_register(struct client *client, struct link *link)
 {
     for (uint32_t i = 0; i < client->here_count && link_takes_registrations(link); i++)
-        if (client->here[i] != NULL && region_register(client->here[i], link) != CARRICK_OK)
-            return CARRICK_ERR_NO_MEMORY;
-    return CARRICK_OK;
+        if (client->here[i] != NULL)
+            region_register(client->here[i], link);
 }
 
-static int here_register_all(struct client *client)
+static void here_register_all(struct client *client)
 {
     for (uint32_t i = 0; i < client->manager->link_count; i++)
-        if (here_register(client, &client->manager->links[i]) != CARRICK_OK)
-            return CARRICK_ERR_NO_MEMORY;
-    return CARRICK_OK;
+        here_register(client, &client->manager->links[i]);
 }
 
 // A link that got its domain after the session had built: its device was away.
@@ -195,8 +193,7 @@ void session_clients_register(struct manager *manager, struct link *link)
         state != CARRICK_SESSION_UP)
         return;
     for (uint32_t i = 0; i < manager->ranked_count; i++)
-        if (here_register(manager->ranked[i], link) != CARRICK_OK)
-            link_note(link, "memory could not be registered");
+        here_register(manager->ranked[i], link);
 }
 
 uint32_t session_clients_build(struct manager *manager)
@@ -205,13 +202,14 @@ uint32_t session_clients_build(struct manager *manager)
     for (uint32_t i = 0; i < manager->ranked_count; i++) {
         struct client *client = manager->ranked[i];
 
-        if (client_build(client) != CARRICK_OK || here_register_all(client) != CARRICK_OK) {
+        if (client_build(client) != CARRICK_OK) {
             log_record(manager->env, CARRICK_LOG_ERROR, NULL, manager->section->name,
                        client->config->name,
                        "cannot give what the partner's client asks for: %u VIs, %u regions",
                        client->partner_need.vis, client->partner_need.region_count);
             return CARRICK_REASON_RESOURCES;
         }
+        here_register_all(client);
     }
     return CARRICK_REASON_NONE;
 }

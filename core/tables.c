@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tables.h"
 
+#include <carrick/client.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -145,7 +146,8 @@ static bool client_entry_get(const uint8_t *at, uint32_t region_first, struct cl
     client->vis = get_u32(at + 36);
     client->region_first = region_first;
     client->region_count = get_u32(at + 40);
-    return name_get(at, client->name) && client->vis >= 1;
+    return name_get(at, client->name) && client->vis >= 1 &&
+           client->region_count <= CARRICK_CLIENT_REGIONS_MAX;
 }
 
 static bool clients_get(const uint8_t *at, struct client_need *clients, uint32_t client_count,
@@ -170,7 +172,8 @@ static bool regions_get(const uint8_t *at, struct client_region_need *regions, u
         regions[i].bytes = get_u64(at);
         regions[i].access = get_u32(at + 8);
         if (regions[i].bytes == 0 || regions[i].access == 0 ||
-            (regions[i].access & ~(uint32_t)(CARRICK_ACCESS_REMOTE_READ | CARRICK_ACCESS_REMOTE_WRITE)))
+            (regions[i].access &
+             ~(uint32_t)(CARRICK_ACCESS_REMOTE_READ | CARRICK_ACCESS_REMOTE_WRITE)))
             return false;
     }
     return true;

@@ -69,7 +69,7 @@ struct client_need {
 size_t client_info_put(const struct client_need *clients, uint32_t client_count,
                        const struct client_region_need *regions, uint8_t *out, size_t room);
 // Allocates both arrays, bounded by the length of the data; the caller frees them. Client names come in rising order,
-// each once, with at least one VI.
+// each once, with at least one VI and no more regions than a client may have.
 int client_info_get(const void *data, size_t length, struct client_need **clients,
                     uint32_t *client_count, struct client_region_need **regions,
                     uint32_t *region_count);

@@ -189,6 +189,10 @@ int vi_close(struct vi *vi)
 
 void vi_end_all(struct client *client)
 {
+    // From now on they take nothing: a client that posts again at each completion would never come to an end.
+    for (uint32_t i = 0; i < client->vis_room; i++)
+        if (client->vis[i] != NULL)
+            client->vis[i]->closing = true;
     for (uint32_t i = 0; i < client->vis_room; i++) {
         struct vi *vi = client->vis[i];
 

@@ -93,8 +93,8 @@ static void chunk_fill(struct vi *vi, struct vi_op *op, uint64_t bytes, struct l
     const struct conn *conn = vi->lane->conn;
     struct manager *manager = vi->client->manager;
 
-    *item = (struct lane_item){
-        .operation = lane_operation(op), .length = bytes, .vi = vi, .op = op};
+    *item =
+        (struct lane_item){.operation = lane_operation(op), .length = bytes, .vi = vi, .op = op};
     if (op->operation == CARRICK_CLIENT_SEND) {
         item->local = op->buffer;
         item->region = manager->pool;

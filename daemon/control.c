@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/control_internal.h"
 
-#include <json-c/json.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "core/names.h"
-
-static void read_on(struct connection *connection);
 
 // ---- lines
 
@@ -105,7 +99,7 @@ static void on_written(uv_write_t *write, int status)
     else if (connection->follower.active)
         follower_go_on(connection);
     else
-        read_on(connection);
+        connection_read_on(connection);
 }
 
 void connection_write(struct connection *connection)
@@ -124,8 +118,7 @@ void connection_write(struct connection *connection)
     }
 }
 
-// Takes the line over. NULL: there was no memory for it.
-static void connection_send(struct connection *connection, struct text_line *line)
+void connection_send(struct connection *connection, struct text_line *line)
 {
     if (!line) {
         connection_close(connection);
@@ -136,165 +129,7 @@ static void connection_send(struct connection *connection, struct text_line *lin
     connection_write(connection);
 }
 
-static struct text_line *refusal_line(int status, const char *errors, const char *text)
-{
-    struct json_object *answer = json_object_new_object();
-    json_object_object_add(answer, "ok", json_object_new_boolean(false));
-    json_object_object_add(answer, "status", json_object_new_string(status_name(status)));
-    json_object_object_add(answer, "text", json_object_new_string(text));
-    if (errors)
-        json_object_object_add(answer, "errors", json_tokener_parse(errors));
-    const char *json = json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PLAIN |
-                                                                  JSON_C_TO_STRING_NOSLASHESCAPE);
-    struct text_line *line = json ? line_create(json, strlen(json)) : NULL;
-    json_object_put(answer);
-    return line;
-}
-
-// ---- requests
-
-const char *request_command(const struct control_request *request)
-{
-    return json_object_get_string(json_object_object_get(request->root, "command"));
-}
-
-const char *request_manager(const struct control_request *request)
-{
-    return request->manager[0] ? request->manager : NULL;
-}
-
-struct json_object *request_args(const struct control_request *request)
-{
-    return json_object_object_get(request->root, "args");
-}
-
-const struct ucred *request_caller(const struct control_request *request)
-{
-    return &request->caller;
-}
-
-// The connection that waits for the answer, or NULL when it has gone.
-static struct connection *request_end(struct control_request *request)
-{
-    struct connection *connection = request->connection;
-    if (connection)
-        connection->request = NULL;
-    json_object_put(request->root);
-    free(request);
-    return connection && !connection->closing ? connection : NULL;
-}
-
-static struct text_line *answer_line(const char *json)
-{
-    static const char head[] = "{\"ok\":true,\"result\":";
-    size_t bytes = strlen(json);
-    size_t length = sizeof(head) - 1 + bytes + 1;
-    struct text_line *line = malloc(sizeof(*line) + length + 1);
-    if (!line)
-        return NULL;
-    line->references = 1;
-    line->length = length + 1;
-    memcpy(line->bytes, head, sizeof(head) - 1);
-    memcpy(line->bytes + sizeof(head) - 1, json, bytes);
-    memcpy(line->bytes + length - 1, "}\n", 2);
-    return line;
-}
-
-void request_answer(struct control_request *request, const char *json)
-{
-    // Before the request ends: the text may be a part of it.
-    struct text_line *line = request->connection ? answer_line(json) : NULL;
-    struct connection *connection = request_end(request);
-    if (connection)
-        connection_send(connection, line);
-    else
-        line_put(line);
-}
-
-void request_refuse(struct control_request *request, int status, const char *errors,
-                    const char *format, ...)
-{
-    char text[2048];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    log_clean(text);
-    struct connection *connection = request_end(request);
-    if (connection)
-        connection_send(connection, refusal_line(status, errors, text));
-}
-
-void request_follow(struct control_request *request)
-{
-    struct connection *connection = request->connection;
-    if (!connection) {
-        request_end(request);
-        return;
-    }
-    struct control *control = connection->control;
-    if (control->counts.followers >= control->options.followers_max) {
-        request_refuse(request, CARRICK_ERR_LIMIT, NULL, "%u connections follow events already",
-                       control->counts.followers);
-        return;
-    }
-    if (follower_start(connection, request->manager)) {
-        request_refuse(request, CARRICK_ERR_NO_MEMORY, NULL, "no memory to follow events");
-        return;
-    }
-    request_answer(request, "{}");
-    // It says nothing more; what is read is only the end.
-    if (!connection->closing)
-        read_on(connection);
-}
-
-// Fills *text with what is wrong. text may name parts of the request: they are cleaned when it is answered.
-static bool parse_request(struct control_request *request, const char *bytes, size_t length,
-                          char *text, size_t size)
-{
-    struct json_tokener *tokener = json_tokener_new_ex(32);
-    if (!tokener) {
-        snprintf(text, size, "no memory");
-        return false;
-    }
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-    request->root = json_tokener_parse_ex(tokener, bytes, (int)length + 1); // with its NUL
-    enum json_tokener_error cause = json_tokener_get_error(tokener);
-    size_t end = json_tokener_get_parse_end(tokener);
-    json_tokener_free(tokener);
-    struct json_object *command;
-    struct json_object *manager;
-    struct json_object *args;
-    if (cause != json_tokener_success || end < length) {
-        snprintf(text, size, "the request is not JSON, at character %zu: %s", end + 1,
-                 cause == json_tokener_success ? "something follows the value"
-                                               : json_tokener_error_desc(cause));
-        return false;
-    }
-    if (!json_object_is_type(request->root, json_type_object) ||
-        !json_object_object_get_ex(request->root, "command", &command) ||
-        !json_object_is_type(command, json_type_string)) {
-        snprintf(text, size,
-                 "the request must be an object with a string \"command\", such as "
-                 "{\"command\":\"status\"}");
-        return false;
-    }
-    if (json_object_object_get_ex(request->root, "args", &args) && args &&
-        !json_object_is_type(args, json_type_object)) {
-        snprintf(text, size, "\"args\" must be an object");
-        return false;
-    }
-    if (json_object_object_get_ex(request->root, "manager", &manager) && manager) {
-        const char *name = json_object_get_string(manager);
-        if (!json_object_is_type(manager, json_type_string) ||
-            strlen(name) >= sizeof(request->manager)) {
-            snprintf(text, size, "\"manager\" must be the name of a manager");
-            return false;
-        }
-        strcpy(request->manager, name);
-    }
-    return true;
-}
+// ---- reading
 
 // Takes one line, which is ended by NUL.
 static void take_line(struct connection *connection, char *line, size_t length)
@@ -313,13 +148,11 @@ static void take_line(struct connection *connection, char *line, size_t length)
     connection->request = request;
     if (memchr(line, 0, length))
         request_refuse(request, CARRICK_ERR_INVALID, NULL, "the request holds a NUL byte");
-    else if (!parse_request(request, line, length, text, sizeof(text)))
+    else if (!request_parse(request, line, length, text, sizeof(text)))
         request_refuse(request, CARRICK_ERR_INVALID, NULL, "%s", text);
     else
         control->options.handle(control->options.arg, request);
 }
-
-// ---- reading
 
 static bool is_blank(char c)
 {
@@ -389,12 +222,12 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buffer)
         return;
     }
     connection->used += (size_t)got;
-    read_on(connection);
+    connection_read_on(connection);
 }
 
 // Goes on with what has been read, then reads more, unless an answer is still owed: who sends without reading the
 // answers waits, here as elsewhere.
-static void read_on(struct connection *connection)
+void connection_read_on(struct connection *connection)
 {
     uv_stream_t *stream = (uv_stream_t *)&connection->pipe;
     take_lines(connection);
@@ -455,7 +288,7 @@ static void on_connection(uv_stream_t *listener, int status)
     else if (control->counts.connections > control->options.connections_max)
         refuse_connection(connection);
     else
-        read_on(connection);
+        connection_read_on(connection);
 }
 
 // ---- the whole

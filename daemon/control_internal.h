@@ -72,6 +72,19 @@ void connection_close(struct connection *connection);
 // Writes what is in connection->lines. Only while nothing is being written.
 void connection_write(struct connection *connection);
 
+// Writes one line, and takes it over. NULL: there was no memory for it.
+void connection_send(struct connection *connection, struct text_line *line);
+// Goes on with what has been read, then reads more.
+void connection_read_on(struct connection *connection);
+
+// ---- control_request.c
+
+// Parses one line, which is ended by NUL behind length. On false text says what is wrong.
+bool request_parse(struct control_request *request, const char *bytes, size_t length, char *text,
+                   size_t size);
+// errors: as in request_refuse. NULL: no memory.
+struct text_line *refusal_line(int status, const char *errors, const char *text);
+
 // ---- control_events.c
 
 int follower_start(struct connection *connection, const char *manager);

@@ -23,6 +23,7 @@ import traceback
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BUILD", TOP / "build")).resolve()
 # Under sanitizers everything takes longer; deadlines are for hangs, not for speed.
+PROFILE = "normal" if os.environ.get("SANITIZE") else "fast"
 PATIENCE = float(os.environ.get("TEST_PATIENCE", "4" if os.environ.get("SANITIZE") else "1"))
 
 
@@ -117,7 +118,7 @@ def loopback_link(name):
 def manager(name="main", links=None, clients=None, **more):
     return {
         "name": name,
-        "profile": "fast",
+        "profile": PROFILE,
         "policy": {"plugin": "round_robin"},
         "links": links if links is not None else [loopback_link("left"), loopback_link("right")],
         "clients": clients if clients is not None else [],

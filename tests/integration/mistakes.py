@@ -9,7 +9,7 @@ from lib import BUILD, ECHO, CommandError, check, loopback_link, main, manager, 
 
 def config_text(world):
     links = [loopback_link("left"), loopback_link("right")]
-    return json.dumps(world.config([manager(links=links, clients=[ECHO])]), indent=2)
+    return json.dumps(world.config([manager(links=links, clients=[ECHO], profile="fast")]), indent=2)
 
 
 def tool(*words):

@@ -8,7 +8,7 @@ from lib import ECHO, check, main, manager, test, wait_for
 
 
 def up_pair(world):
-    alpha, beta = world.pair([manager(clients=[ECHO])])
+    alpha, beta = world.pair([manager(clients=[ECHO], profile="fast")])
     return alpha, beta, alpha.session()["id"]
 
 

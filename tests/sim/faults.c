@@ -103,6 +103,10 @@ static void link_up_again(struct world *world, unsigned link, unsigned node)
 {
     char name[16];
 
+    if (world->node[node].frozen) { // it would not hear of it
+        action_add(world, world->timers.probe_ms * ENV_MS, link_up_again, link, node, true);
+        return;
+    }
     snprintf(name, sizeof(name), "link%u", link);
     command(world, node, "link-up", "link", name);
 }
@@ -304,6 +308,8 @@ void faults_end(struct world *world)
 {
     world_say(world, NULL, "all faults end");
     world->trigger_state = -1;
+    node_thaw(world, 0);
+    node_thaw(world, 1);
     for (unsigned i = 0; i < world->action_count && !world->failed;)
         if (world->actions[i].repair) {
             struct action action = action_take(world, i);
@@ -314,8 +320,6 @@ void faults_end(struct world *world)
         }
     for (unsigned i = 0; i < world->links; i++)
         path_heal(world, i, 0);
-    for (unsigned i = 0; i < 2; i++) {
-        node_thaw(world, i);
+    for (unsigned i = 0; i < 2; i++)
         node_start(world, i); // one that is stopping is started when it has stopped
-    }
 }

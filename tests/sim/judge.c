@@ -261,7 +261,13 @@ static void region_quiet(struct world *world, unsigned pair, unsigned writer, un
 
     for (uint32_t i = 0; here != NULL && i < side->words[region]; i++) {
         uint64_t posted = side->posted[region][i];
-        bool mine = word_session(posted) == side->session && posted != 0;
+        // A word that was handed over is the target's.
+        bool mine =
+            word_session(posted) == side->session && posted != 0 && i < side->cell_words[region];
+
+        if (i >= side->cell_words[region] &&
+            word_stamp(here[i]) >= word_stamp(side->proven[region][i]))
+            continue;
 
         if (mine ? here[i] != posted
                  : word_stamp(here[i]) < word_stamp(side->proven[region][i]) ||

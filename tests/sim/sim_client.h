@@ -35,6 +35,10 @@ struct load_vi {
         uint64_t word;
     } recent[PAIR_CHECKS_MAX];
     uint32_t recent_count;
+    uint32_t mail;           // word that the next send hands over, from 1; 0: none
+    uint64_t mail_word;      // and what was written to it
+    uint32_t mails_out;      // words that are handed over and not given back, a bit for each
+    uint32_t mails_returned; // the partner's, to be given back with the next send
 };
 
 struct carrick_client {

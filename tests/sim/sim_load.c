@@ -14,6 +14,9 @@ struct send_body {
         uint32_t region, index;
         uint64_t word;
     } check[PAIR_CHECKS_MAX];
+    uint32_t mail;     // which word is handed over with this send, from 1; 0: none
+    uint32_t returned; // the reader's words that are given back, a bit for each
+    uint64_t mail_word;
 };
 
 static const char *who(const struct carrick_client *client)
@@ -108,7 +111,7 @@ static struct load_op *op_next(struct carrick_client *client, struct load_vi *vi
 static void range_draw(struct carrick_client *client, const struct load_vi *vi, struct load_op *op)
 {
     const struct pair_side *side = client_side(client);
-    uint32_t span = side->words[op->region] / PAIR_VIS_MAX;
+    uint32_t span = side->cell_words[op->region] / PAIR_VIS_MAX;
     uint32_t cell = side->cell_bytes[op->region] / 8;
     uint32_t most = cell < span ? cell : span;
 
@@ -145,6 +148,31 @@ static void write_draw(struct carrick_client *client, struct load_vi *vi, struct
     }
 }
 
+// A word that the next send hands over: from then on it is the target's, and nothing of ours may touch it, until the
+// target gives it back.
+static bool mail_draw(struct carrick_client *client, struct load_vi *vi, struct load_op *op)
+{
+    struct pair_side *side = client_side(client);
+    uint64_t *words = slot_at(client, vi, op->slot);
+
+    vi->mail = 1;
+    while (vi->mail <= PAIR_MAILS && (vi->mails_out & 1u << (vi->mail - 1)) != 0)
+        vi->mail++;
+    if (vi->mail > PAIR_MAILS) {
+        vi->mail = 0;
+        return false;
+    }
+    vi->mails_out |= 1u << (vi->mail - 1);
+    slot_check(client, vi, op->slot);
+    op->region = 0;
+    op->first = side->cell_words[0] + vi->number * PAIR_MAILS + vi->mail - 1;
+    op->count = 1;
+    client->world->stamp++;
+    words[0] = word_make(client->world, client->pair, client->node, 0, op->first);
+    side->posted[0][op->first] = vi->mail_word = words[0];
+    return true;
+}
+
 static void read_draw(struct carrick_client *client, struct load_vi *vi, struct load_op *op)
 {
     struct pair_side *side = client_side(client);
@@ -173,6 +201,9 @@ static uint32_t send_draw(struct carrick_client *client, struct load_vi *vi, str
         .session = side->session,
         .sequence = ++side->sends_posted[vi->number],
         .checks = vi->recent_count < PAIR_CHECKS_MAX ? vi->recent_count : PAIR_CHECKS_MAX,
+        .mail = vi->mail,
+        .mail_word = vi->mail_word,
+        .returned = vi->mails_returned,
     };
     uint32_t length = sizeof(body);
 
@@ -187,6 +218,7 @@ static uint32_t send_draw(struct carrick_client *client, struct load_vi *vi, str
     memcpy(data, &body, sizeof(body));
     memset(data + sizeof(body), (int)(body.sequence & 0xff), length - sizeof(body));
     op->sequence = body.sequence;
+    vi->mail = vi->mails_returned = 0;
     return length;
 }
 
@@ -213,9 +245,12 @@ static void one_draw(struct carrick_client *client, struct load_vi *vi, struct c
     uint64_t draw = sim_random_below(&client->random, 100);
     struct load_op *drawn;
 
+    if (vi->mail != 0)
+        draw = 80; // the send that hands the word over follows at once
     if (draw < 55) {
         drawn = op_next(client, vi, CARRICK_CLIENT_WRITE);
-        write_draw(client, vi, drawn);
+        if (draw >= 12 || !mail_draw(client, vi, drawn))
+            write_draw(client, vi, drawn);
     } else if (draw < 72) {
         drawn = op_next(client, vi, CARRICK_CLIENT_READ);
         read_draw(client, vi, drawn);
@@ -362,6 +397,7 @@ void load_drop(struct load_vi *vi)
     }
     vi->head = vi->tail = 0;
     vi->recent_count = 0;
+    vi->mail = vi->mails_out = vi->mails_returned = 0;
     vi->broken = false;
     vi->closing = false;
     vi->vi = NULL;
@@ -375,6 +411,27 @@ static bool send_is_whole(const struct send_body *body, const uint8_t *data, uin
         if (data[i] != (body->sequence & 0xff))
             return false;
     return body->magic == SEND_MAGIC && body->checks <= PAIR_CHECKS_MAX;
+}
+
+// The word is ours now: we change it, and no late or repeated write of the partner may change it back.
+static void mail_take(struct carrick_client *client, struct load_vi *vi,
+                      const struct send_body *body)
+{
+    struct pair_side *side = client_side(client);
+    uint32_t index = client_other(client)->cell_words[0] + vi->number * PAIR_MAILS + body->mail - 1;
+    uint64_t *word = &side->here[0][index];
+
+    if (*word != body->mail_word) {
+        world_fail(client->world,
+                   "%s/%s vi %u: send %llu hands a word over that holds stamp %llu, not %llu",
+                   who(client), client_pair(client)->name, vi->number,
+                   (unsigned long long)body->sequence, (unsigned long long)word_stamp(*word),
+                   (unsigned long long)word_stamp(body->mail_word));
+        return;
+    }
+    client->world->stamp++;
+    *word = (body->mail_word & ~((1ull << STAMP_BITS) - 1)) | client->world->stamp;
+    vi->mails_returned |= 1u << (body->mail - 1);
 }
 
 void load_received(struct carrick_client *client, struct load_vi *vi, const void *data,
@@ -411,4 +468,7 @@ void load_received(struct carrick_client *client, struct load_vi *vi, const void
                 who(client), name, vi->number, (unsigned long long)body.sequence,
                 (unsigned long long)word_stamp(body.check[i].word));
     }
+    vi->mails_out &= ~body.returned;
+    if (body.mail > 0 && body.mail <= PAIR_MAILS)
+        mail_take(client, vi, &body);
 }

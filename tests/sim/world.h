@@ -30,6 +30,7 @@
 #define PAIR_VIS_MAX 4u
 #define PAIR_OPS_MAX 32u   // operations of one VI under way
 #define PAIR_CHECKS_MAX 4u // writes that a send vouches for
+#define PAIR_MAILS 8u      // words of each VI, behind the cells of region 0, that are handed over
 
 struct world;
 struct carrick_client;
@@ -45,7 +46,9 @@ struct world_session {
 struct pair_side {
     uint32_t regions; // that this side asks for at the other
     uint32_t vis;     // that this side asks for
-    uint32_t cell_bytes[PAIR_REGIONS_MAX], words[PAIR_REGIONS_MAX];
+    uint32_t cell_bytes[PAIR_REGIONS_MAX];
+    uint32_t cell_words[PAIR_REGIONS_MAX]; // of all VIs
+    uint32_t words[PAIR_REGIONS_MAX];      // and those that are handed over
     uint32_t access[PAIR_REGIONS_MAX];
     uint64_t *posted[PAIR_REGIONS_MAX]; // last posted to each word
     uint64_t *proven[PAIR_REGIONS_MAX]; // last completed

@@ -94,7 +94,8 @@ static void side_draw(struct world *world, struct pair *pair, struct pair_side *
     for (uint32_t i = 0; i < side->regions; i++) {
         side->cell_bytes[i] = cell_bytes[sim_random_below(
             &world->random, sizeof(cell_bytes) / sizeof(cell_bytes[0]))];
-        side->words[i] = PAIR_VIS_MAX * pair->cells * side->cell_bytes[i] / 8;
+        side->cell_words[i] = PAIR_VIS_MAX * pair->cells * side->cell_bytes[i] / 8;
+        side->words[i] = side->cell_words[i] + (i == 0 ? PAIR_VIS_MAX * PAIR_MAILS : 0);
         side->access[i] = CARRICK_ACCESS_REMOTE_READ | CARRICK_ACCESS_REMOTE_WRITE;
         if (i > 0 && sim_random_percent(&world->random, 30))
             side->access[i] = CARRICK_ACCESS_REMOTE_WRITE;

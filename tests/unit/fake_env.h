@@ -19,7 +19,7 @@
 struct fake_env {
     struct env base; // first
     const char *name;
-    bool frozen;       // its timers do not run
+    bool frozen; // its timers do not run
     uint64_t random;
     unsigned memories; // that are mapped
     int memory_fails;  // status that memory_map answers, when not 0
@@ -228,7 +228,7 @@ static inline void fake_run_ms(uint64_t ms)
         uint64_t fake_until_ns = fake_time.now_ns + 60000 * ENV_MS;                                \
         while (!(condition) && fake_step(fake_until_ns))                                           \
             ;                                                                                      \
-        cr_assert(condition, "never came: %s", #condition);                                       \
+        cr_assert(condition, "never came: %s", #condition);                                        \
     } while (0)
 
 #endif

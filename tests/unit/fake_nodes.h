@@ -109,12 +109,12 @@ static struct config *fake_config(unsigned node)
     static struct config_errors errors;
     char text[8192], names[256];
     struct config *config = NULL;
-    int used = snprintf(
-        text, sizeof(text),
-        "{\"cluster\":\"%s\",\"key_file\":\"/key\",\"nodes\":[\"a\",\"b\"],\"managers\":[{"
-        "\"name\":\"main\",\"profile\":\"fast\",\"overstay_us\":10000000,\"lanes\":%u,"
-        "\"timers\":{%s},\"policy\":{\"plugin\":\"fake_policy\"},\"links\":[",
-        fake.cluster[node], fake.lanes, fake.timers);
+    int used =
+        snprintf(text, sizeof(text),
+                 "{\"cluster\":\"%s\",\"key_file\":\"/key\",\"nodes\":[\"a\",\"b\"],\"managers\":[{"
+                 "\"name\":\"main\",\"profile\":\"fast\",\"overstay_us\":10000000,\"lanes\":%u,"
+                 "\"timers\":{%s},\"policy\":{\"plugin\":\"fake_policy\"},\"links\":[",
+                 fake.cluster[node], fake.lanes, fake.timers);
 
     for (unsigned i = 0; i < fake.links; i++)
         used += snprintf(text + used, sizeof(text) - (size_t)used,
@@ -172,7 +172,8 @@ static inline void fake_node_end(struct fake_node *node)
     node->loader = NULL;
     config_free(node->config);
     node->config = NULL;
-    cr_assert_eq(node->env.memories, 0, "node %s forgot %u regions", node->name, node->env.memories);
+    cr_assert_eq(node->env.memories, 0, "node %s forgot %u regions", node->name,
+                 node->env.memories);
     for (struct env_timer *timer = fake_time.timers; timer != NULL; timer = timer->next)
         cr_assert_neq(timer->env, &node->env, "node %s forgot a timer", node->name);
 }
@@ -290,16 +291,16 @@ static inline int fake_write(struct carrick_client *client, uint32_t vi, uint64_
                              struct carrick_region *region, uint64_t offset, uint64_t length,
                              uint64_t there_offset)
 {
-    return fake_post_op(client, vi, fake_op(CARRICK_CLIENT_WRITE, cookie, region, offset, length, 0,
-                                            there_offset));
+    return fake_post_op(
+        client, vi, fake_op(CARRICK_CLIENT_WRITE, cookie, region, offset, length, 0, there_offset));
 }
 
 static inline int fake_read(struct carrick_client *client, uint32_t vi, uint64_t cookie,
                             struct carrick_region *region, uint64_t offset, uint64_t length,
                             uint64_t there_offset)
 {
-    return fake_post_op(client, vi, fake_op(CARRICK_CLIENT_READ, cookie, region, offset, length, 0,
-                                            there_offset));
+    return fake_post_op(
+        client, vi, fake_op(CARRICK_CLIENT_READ, cookie, region, offset, length, 0, there_offset));
 }
 
 static inline int fake_send(struct carrick_client *client, uint32_t vi, uint64_t cookie,

@@ -24,7 +24,7 @@ struct fake_event {
 struct carrick_device {
     char name[16];
     bool listening;
-    bool gone;             // answers device_open with NO_DEVICE
+    bool gone; // answers device_open with NO_DEVICE
     struct carrick_device_caps caps;
     struct fake_event *queue, **queue_end;
     struct fake_event *handed; // of the last poll: their data is valid until the next
@@ -32,12 +32,12 @@ struct carrick_device {
     void *wake_arg;
     struct carrick_endpoint *endpoints;
     unsigned domains, registrations;
-    uint32_t poll_max;       // events that one poll gives at most; 0: as many as asked for
-    int register_fails;      // REGISTERED comes with this status
-    bool hold_registered;    // REGISTERED waits for fake_let_registered
+    uint32_t poll_max;    // events that one poll gives at most; 0: as many as asked for
+    int register_fails;   // REGISTERED comes with this status
+    bool hold_registered; // REGISTERED waits for fake_let_registered
     unsigned waiting;
     struct carrick_registration *unregistered[64];
-    bool hold_closed;        // CLOSED waits for fake_let_closed
+    bool hold_closed; // CLOSED waits for fake_let_closed
     bool open;
     // What was posted on data lanes, the newest over the oldest.
     unsigned posted;
@@ -69,7 +69,13 @@ struct fake_posted {
     uint8_t *copy; // what a completion without proof left behind, or what a read brought
 };
 
-enum fake_endpoint_state { FAKE_CONNECTING, FAKE_REQUESTED, FAKE_CONNECTED, FAKE_LOST, FAKE_CLOSED };
+enum fake_endpoint_state {
+    FAKE_CONNECTING,
+    FAKE_REQUESTED,
+    FAKE_CONNECTED,
+    FAKE_LOST,
+    FAKE_CLOSED
+};
 
 struct carrick_endpoint {
     struct carrick_endpoint *next; // of the device
@@ -88,8 +94,8 @@ static struct {
     struct carrick_device device[FAKE_DEVICES];
     unsigned devices;
     uint32_t keys;
-    unsigned access_errors; // writes and reads that the target refused
-    uint64_t endpoints;     // that exist
+    unsigned access_errors;                 // writes and reads that the target refused
+    uint64_t endpoints;                     // that exist
     uint64_t writes, reads, sends, flushes; // posted on data lanes
 } fake_net;
 
@@ -114,7 +120,8 @@ static inline struct carrick_device *fake_device(const char *name)
                  .reply_bytes = 128},
     };
     device->queue_end = &device->queue;
-    snprintf(device->name, sizeof(device->name), "%s", name);
+    cr_assert(strlen(name) < sizeof(device->name));
+    memccpy(device->name, name, '\0', sizeof(device->name));
     return device;
 }
 
@@ -209,8 +216,7 @@ static struct carrick_registration *fake_find(const struct carrick_endpoint *tar
     while (found != NULL && found->key.key != work->key)
         found = found->next;
     if (found == NULL || !found->told || (found->options.access & access) == 0 ||
-        work->remote < found->key.base ||
-        work->remote - found->key.base > found->options.bytes ||
+        work->remote < found->key.base || work->remote - found->key.base > found->options.bytes ||
         work->length > found->options.bytes - (work->remote - found->key.base))
         return NULL;
     return found;
@@ -322,7 +328,8 @@ static uint32_t fake_reads_posted(const struct carrick_endpoint *endpoint)
     return reads;
 }
 
-static void fake_post_check(const struct carrick_endpoint *endpoint, const struct carrick_work *work)
+static void fake_post_check(const struct carrick_endpoint *endpoint,
+                            const struct carrick_work *work)
 {
     const struct carrick_device_caps *caps = &endpoint->device->caps;
 

@@ -157,8 +157,8 @@ static void fake_tell_registered(struct carrick_registration *registration)
 {
     struct carrick_device *device = registration->domain->device;
     int status = device->register_fails;
-    struct carrick_event *event = fake_tell(device, CARRICK_EVENT_REGISTERED, status,
-                                            registration->options.cookie, NULL, 0);
+    struct carrick_event *event =
+        fake_tell(device, CARRICK_EVENT_REGISTERED, status, registration->options.cookie, NULL, 0);
 
     event->registration = status == CARRICK_OK ? registration : NULL;
     event->key = registration->key;
@@ -201,7 +201,8 @@ static int fake_deregister(struct carrick_registration *registration)
         for (uint64_t i = e->completed; i < e->posted && e->state == FAKE_CONNECTED; i++)
             cr_assert_neq(e->ring[i % FAKE_POSTED].work.registration, registration,
                           "deregistered while an operation uses it");
-    fake_tell(device, CARRICK_EVENT_DEREGISTERED, CARRICK_OK, registration->options.cookie, NULL, 0);
+    fake_tell(device, CARRICK_EVENT_DEREGISTERED, CARRICK_OK, registration->options.cookie, NULL,
+              0);
     fake_unlist(registration);
     return CARRICK_OK;
 }
@@ -237,7 +238,8 @@ static struct carrick_endpoint *fake_endpoint(struct carrick_device *device,
     return endpoint;
 }
 
-static int fake_connect(struct carrick_device *device, const struct carrick_connect_options *options,
+static int fake_connect(struct carrick_device *device,
+                        const struct carrick_connect_options *options,
                         struct carrick_endpoint **out, struct carrick_error *error)
 {
     struct carrick_device *remote = fake_device_of(options->remote);
@@ -299,8 +301,8 @@ static void fake_reject(struct carrick_endpoint *endpoint, const void *data, uin
 
 static void fake_tell_closed(struct carrick_endpoint *endpoint)
 {
-    struct carrick_event *event = fake_tell(endpoint->device, CARRICK_EVENT_CLOSED, CARRICK_OK,
-                                            endpoint->cookie, NULL, 0);
+    struct carrick_event *event =
+        fake_tell(endpoint->device, CARRICK_EVENT_CLOSED, CARRICK_OK, endpoint->cookie, NULL, 0);
 
     event->endpoint = endpoint;
     event->applied = endpoint->applied_here;
@@ -318,7 +320,8 @@ static void fake_close(struct carrick_endpoint *endpoint, bool orderly)
     }
     endpoint->state = FAKE_CLOSED;
     // A REQUEST that is still open stays the partner's to answer.
-    if (peer != NULL && peer->state != FAKE_REQUESTED && !fake_is_cut(endpoint->device, peer->device))
+    if (peer != NULL && peer->state != FAKE_REQUESTED &&
+        !fake_is_cut(endpoint->device, peer->device))
         fake_lose(peer, orderly ? CARRICK_ERR_CLOSED : CARRICK_ERR_RESET);
     if (!endpoint->device->hold_closed)
         fake_tell_closed(endpoint);

@@ -44,9 +44,9 @@ struct carrick_client {
     unsigned created, described, provided, readies, endings, endeds, destroyed;
     uint32_t ending_reason, ended_reason;
     uint64_t ending_deadline_ns;
-    bool up;                 // between ready and ended
-    bool closes_at_ending;   // closes its VIs when it is warned
-    unsigned late;           // callbacks that came outside of ready … ended
+    bool up;               // between ready and ended
+    bool closes_at_ending; // closes its VIs when it is warned
+    unsigned late;         // callbacks that came outside of ready … ended
     unsigned completed;
     struct {
         uint64_t cookie;
@@ -63,7 +63,8 @@ struct carrick_client {
     uint64_t token;
     char word[32], json[64];
     // When set, they are called from within the callback of the name.
-    void (*on_completed)(struct carrick_client *client, const struct carrick_completion *completion);
+    void (*on_completed)(struct carrick_client *client,
+                         const struct carrick_completion *completion);
     void (*on_received)(struct carrick_client *client, struct carrick_vi *vi);
     void (*on_changed)(struct carrick_client *client, struct carrick_vi *vi, uint32_t state);
     void (*on_ready)(struct carrick_client *client);
@@ -76,8 +77,8 @@ static inline struct carrick_client *fake_client(const char *node, const char *n
     struct carrick_client *client = NULL;
 
     for (unsigned i = 0; i < FAKE_CLIENTS * 2 && client == NULL; i++)
-        if (!fake_clients[i].used || (strcmp(fake_clients[i].node, node) == 0 &&
-                                      strcmp(fake_clients[i].name, name) == 0))
+        if (!fake_clients[i].used ||
+            (strcmp(fake_clients[i].node, node) == 0 && strcmp(fake_clients[i].name, name) == 0))
             client = &fake_clients[i];
     cr_assert(client != NULL);
     client->used = true;
@@ -88,8 +89,7 @@ static inline struct carrick_client *fake_client(const char *node, const char *n
 
 static inline void fake_want(struct carrick_client *client, uint64_t bytes, uint32_t access)
 {
-    client->want[client->wants++] =
-        (struct carrick_region_want){.bytes = bytes, .access = access};
+    client->want[client->wants++] = (struct carrick_region_want){.bytes = bytes, .access = access};
 }
 
 #define FAKE_RW (CARRICK_ACCESS_REMOTE_READ | CARRICK_ACCESS_REMOTE_WRITE)
@@ -146,7 +146,8 @@ static int client_fake_provide(struct carrick_client *client, uint32_t index,
     return client->provide_status;
 }
 
-static void client_fake_ready(struct carrick_client *client, const struct carrick_session_info *info)
+static void client_fake_ready(struct carrick_client *client,
+                              const struct carrick_session_info *info)
 {
     cr_assert(!client->up, "ready came twice");
     client->up = true;
@@ -208,7 +209,8 @@ static void client_fake_received(struct carrick_client *client, struct carrick_v
         client->on_received(client, vi);
 }
 
-static void client_fake_changed(struct carrick_client *client, struct carrick_vi *vi, uint32_t state)
+static void client_fake_changed(struct carrick_client *client, struct carrick_vi *vi,
+                                uint32_t state)
 {
     unsigned at = client->changes++ % 256;
     uint32_t number = client->host->vi_number(vi);

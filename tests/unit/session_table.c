@@ -66,7 +66,8 @@ Test(session_table, every_state_can_be_left)
         bool left = false;
 
         for (unsigned event = 0; event < EVENTS; event++)
-            left |= session_next((enum carrick_session_state)state, (enum session_event)event) != state;
+            left |=
+                session_next((enum carrick_session_state)state, (enum session_event)event) != state;
         cr_expect(left, "nothing leads out of %s", session_state_name(state));
     }
 }
@@ -87,7 +88,8 @@ static uint64_t limit_ms(const struct config_timers *timers, unsigned state)
 {
     if (state == CARRICK_SESSION_ENDING)
         return timers->ending_ms;
-    return state >= CARRICK_SESSION_READING && state <= CARRICK_SESSION_READY ? timers->bringup_ms : 0;
+    return state >= CARRICK_SESSION_READING && state <= CARRICK_SESSION_READY ? timers->bringup_ms
+                                                                              : 0;
 }
 
 Test(session_deadline, each_state_has_the_one_of_the_protocol)
@@ -101,9 +103,8 @@ Test(session_deadline, each_state_has_the_one_of_the_protocol)
     for (unsigned i = 0; i < 20000 && (!seen[CARRICK_SESSION_IDLE] || session->count < 2); i++) {
         uint64_t want_ms = limit_ms(&fake.a.manager->section->timers, session->state);
 
-        cr_assert_eq(session->deadline_ns,
-                     want_ms == 0 ? 0 : session->since_ns + want_ms * ENV_MS, "in %s",
-                     session_state_name(session->state));
+        cr_assert_eq(session->deadline_ns, want_ms == 0 ? 0 : session->since_ns + want_ms * ENV_MS,
+                     "in %s", session_state_name(session->state));
         seen[session->state] = true;
         if (session->state == CARRICK_SESSION_UP && session->count == 1 && !session->end_asked)
             session_end(fake.a.manager, CARRICK_REASON_OPERATOR, "test");
@@ -116,12 +117,11 @@ Test(session_deadline, each_state_has_the_one_of_the_protocol)
 }
 
 // The partner's manager stops after so many steps; its transport goes on answering what it can without it.
-static bool partner_stops_after(unsigned steps, bool *seen)
+static bool partner_stops_after(unsigned steps, bool *seen, bool *refused)
 {
     const struct session *session;
     const struct config_timers *timers;
     uint64_t stopped_ns;
-    unsigned count;
     bool was_up;
 
     fake_start();
@@ -132,19 +132,19 @@ static bool partner_stops_after(unsigned steps, bool *seen)
     was_up = fake_is_up(&fake.a) && fake_is_up(&fake.b);
     fake.b.env.frozen = true;
     stopped_ns = fake_time.now_ns;
-    count = session->failures;
     while (fake_time.now_ns < stopped_ns + 4ull * timers->bringup_ms * ENV_MS) {
         seen[session->state] = true;
+        *refused |= session->refused.reason == CARRICK_REASON_DEADLINE;
         if (session->state >= CARRICK_SESSION_READING && session->state <= CARRICK_SESSION_READY)
             cr_assert_leq(fake_time.now_ns - session->since_ns,
                           (timers->bringup_ms + 2ull * timers->probe_ms) * ENV_MS,
-                          "half up, in %s, beyond the deadline", session_state_name(session->state));
+                          "half up, in %s, beyond the deadline",
+                          session_state_name(session->state));
         if (session->state == CARRICK_SESSION_CLOSING || session->state == CARRICK_SESSION_ENDING)
             cr_assert_leq(fake_time.now_ns - session->since_ns, 2000 * ENV_MS);
         if (!fake_step(UINT64_MAX))
             break;
     }
-    (void)count;
     fake.b.env.frozen = false;
     FAKE_UNTIL(fake_is_up(&fake.a) && fake_is_up(&fake.b) &&
                fake.a.manager->session.id == fake.b.manager->session.id);
@@ -154,14 +154,15 @@ static bool partner_stops_after(unsigned steps, bool *seen)
 
 Test(session_deadline, a_partner_that_stops_anywhere, .fini = NULL)
 {
-    bool seen[STATES] = {false};
+    bool seen[STATES] = {false}, refused = false;
     unsigned steps = 0;
 
-    while (!partner_stops_after(steps, seen)) {
+    while (!partner_stops_after(steps, seen, &refused)) {
         steps++;
         cr_assert_lt(steps, 400);
     }
     cr_assert_gt(steps, 10);
+    cr_assert(refused, "no deadline was ever the reason");
     for (unsigned state = CARRICK_SESSION_READING; state <= CARRICK_SESSION_UP; state++)
         cr_assert(seen[state] || state == CARRICK_SESSION_BUILDING, "it never stopped us in %s",
                   session_state_name(state));

@@ -82,7 +82,8 @@ Test(status_line, nothing_is_read_from_nothing)
     memset(lines, 0xff, sizeof(lines));
     cr_assert_eq(status_line_read(lines, &line, NULL), CARRICK_ERR_PROTOCOL);
     publish(1);
-    cr_assert_eq(status_line_read(lines, &line, NULL), CARRICK_OK, "the sequence need not be asked for");
+    cr_assert_eq(status_line_read(lines, &line, NULL), CARRICK_OK,
+                 "the sequence need not be asked for");
 }
 
 Test(status_line, the_bytes_are_those_of_the_protocol)

@@ -39,7 +39,8 @@ Test(tcp_config, good_sections)
     accepted("{\"address\":\"::1\",\"port\":1}", "{\"address\":\"fe80::1\",\"port\":65535}", "{}");
     accepted("{\"address\":\"node-a.example\",\"port\":7410,\"interface\":\"eth0\"}",
              "{\"address\":\"node-b.example\",\"port\":7410}", "{}");
-    accepted("{\"address\":\"127.0.0.1\",\"port\":7410}", "{\"address\":\"127.0.0.1\",\"port\":7411}",
+    accepted("{\"address\":\"127.0.0.1\",\"port\":7410}",
+             "{\"address\":\"127.0.0.1\",\"port\":7411}",
              "{\"user_timeout_ms\":10,\"keepalive_s\":3600,\"send_buffer_bytes\":0,"
              "\"receive_buffer_bytes\":1073741824,\"listen_backlog\":1}");
 }
@@ -70,7 +71,8 @@ Test(tcp_config, bad_values)
 {
     refused("{\"address\":1,\"port\":7410}", REMOTE, "{}", "/local/address", "must be a text");
     refused("{\"address\":\"\",\"port\":7410}", REMOTE, "{}", "/local/address", "0 characters");
-    refused("{\"address\":\"10.0.0.256\",\"port\":7410}", REMOTE, "{}", "/local/address", "neither");
+    refused("{\"address\":\"10.0.0.256\",\"port\":7410}", REMOTE, "{}", "/local/address",
+            "neither");
     refused("{\"address\":\"10.0.0.1:7410\",\"port\":7410}", REMOTE, "{}", "/local/address",
             "neither");
     refused("{\"address\":\"two words\",\"port\":7410}", REMOTE, "{}", "/local/address", "neither");
@@ -83,8 +85,8 @@ Test(tcp_config, bad_values)
             "must be");
     refused("{\"address\":\"10.0.0.1\",\"port\":\"7410\"}", REMOTE, "{}", "/local/port", "whole");
     refused("{\"address\":\"10.0.0.1\",\"port\":1.5}", REMOTE, "{}", "/local/port", "whole");
-    refused("{\"address\":\"10.0.0.1\",\"port\":1,\"interface\":\"sixteen_letters_\"}", REMOTE, "{}",
-            "/local/interface", "1 to 15");
+    refused("{\"address\":\"10.0.0.1\",\"port\":1,\"interface\":\"sixteen_letters_\"}", REMOTE,
+            "{}", "/local/interface", "1 to 15");
     refused("{\"address\":\"10.0.0.1\",\"port\":1,\"interface\":\"a/b\"}", REMOTE, "{}",
             "/local/interface", "no name");
     refused(LOCAL, REMOTE, "{\"user_timeout_ms\":9}", "/config/user_timeout_ms", "is 9");

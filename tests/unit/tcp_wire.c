@@ -26,8 +26,7 @@ static struct tcp_frame simple(uint8_t type, uint64_t value)
 {
     bool operation = type == TCP_FRAME_FLUSH || type == TCP_FRAME_READ || type == TCP_FRAME_SEND;
 
-    return (struct tcp_frame){
-        .type = type, .flags = operation ? TCP_FLAG_LAST : 0, .value = value};
+    return (struct tcp_frame){.type = type, .flags = operation ? TCP_FLAG_LAST : 0, .value = value};
 }
 
 static const char *decode(const struct tcp_frame *frame)

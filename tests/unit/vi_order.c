@@ -123,7 +123,8 @@ Test(vi_order, a_write_that_overlaps_waits_for_proof)
     // Another VI of the client, the same place: it waits, too; another region does not.
     cr_assert_eq(fake_write(a, 1, 5, local, 0, 1, 150), CARRICK_OK);
     cr_assert_eq(posted(1), 0);
-    cr_assert_eq(fake_post_op(a, 2, fake_op(CARRICK_CLIENT_WRITE, 6, local, 0, 1, 1, 150)), CARRICK_OK);
+    cr_assert_eq(fake_post_op(a, 2, fake_op(CARRICK_CLIENT_WRITE, 6, local, 0, 1, 1, 150)),
+                 CARRICK_OK);
     cr_assert_eq(posted(2), 1);
     fake_let("a0", 1, 1); // the first only
     FAKE_UNTIL(a->completed == 1);
@@ -253,7 +254,8 @@ Test(vi_order, local_proof_a_full_lane_goes_on)
         cr_assert_eq(a->host->post(a->vi[i % 4], ops, 40), CARRICK_OK);
     }
     FAKE_UNTIL(a->completed == 400);
-    cr_assert_eq(fake.a.manager->links[0].failures, 0, "the lane stood still until it was given up");
+    cr_assert_eq(fake.a.manager->links[0].failures, 0,
+                 "the lane stood still until it was given up");
     cr_assert_lt(fake_time.now_ns - began_ns, 5 * ENV_MS, "only probes moved it on");
 }
 
@@ -266,7 +268,8 @@ Test(vi_order, local_proof_a_full_window_goes_on)
     began_ns = fake_time.now_ns;
     cr_assert_eq(fake_write(a, 0, 1, local, 0, 64u * MIB, 0), CARRICK_OK);
     FAKE_UNTIL(a->completed == 1);
-    cr_assert_eq(fake.a.manager->links[0].failures, 0, "the lane stood still until it was given up");
+    cr_assert_eq(fake.a.manager->links[0].failures, 0,
+                 "the lane stood still until it was given up");
     cr_assert_lt(fake_time.now_ns - began_ns, 5 * ENV_MS, "only probes moved it on");
 }
 
@@ -304,7 +307,8 @@ Test(vi_order, a_busy_vi_does_not_starve_the_others)
     cr_assert_eq(posted(1) + posted(2), 0, "the window is full");
     heavy = 0;
     while (fake_done(a, 2, NULL) + fake_done(a, 3, NULL) < 2) {
-        cr_assert_lt(heavy++, 16, "others got nothing while the busy VI wrote %u MiB", a->completed);
+        cr_assert_lt(heavy++, 16, "others got nothing while the busy VI wrote %u MiB",
+                     a->completed);
         fake_let("a0", 1, 1);
         fake_run_ms(1);
     }

@@ -211,7 +211,8 @@ Test(vi_post, refused_where_there_is_nothing_to_post_on)
     struct carrick_vi *opening;
 
     cr_assert_eq(a->host->vi_open(a->host, 7, &opening), CARRICK_OK);
-    cr_assert_eq(a->host->post(opening, &op, 1), CARRICK_ERR_STATE, "the partner has not opened it");
+    cr_assert_eq(a->host->post(opening, &op, 1), CARRICK_ERR_STATE,
+                 "the partner has not opened it");
     cr_assert_eq(a->host->vi_close(vi), CARRICK_OK);
     cr_assert_eq(a->host->post(vi, &op, 1), CARRICK_ERR_STATE, "it is being closed");
     cr_assert_eq(a->host->vi_close(vi), CARRICK_ERR_STATE);

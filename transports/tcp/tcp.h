@@ -28,11 +28,11 @@ enum {
     TCP_LINGER_MS = 1000,
     TCP_RECEIVE_BUDGET_BYTES = 256 * 1024, // one endpoint's share of one poll
     TCP_SEND_BUDGET_BYTES = 256 * 1024,
-    TCP_BATCH_FRAMES = 64,              // frames of one system call
-    TCP_FLUSH_PATIENCE_BYTES = 32768,   // a flush is acknowledged at the latest after as much more
-    TCP_POLLS_PER_EPOLL = 8,            // see tcp_device_poll
-    TCP_POLLS_AWAKE = 256,              // without a sleep, from which on the device counts as polling
-    TCP_ARENA_BYTES = 256 * 1024,       // room for sends of one poll
+    TCP_BATCH_FRAMES = 64,            // frames of one system call
+    TCP_FLUSH_PATIENCE_BYTES = 32768, // a flush is acknowledged at the latest after as much more
+    TCP_POLLS_PER_EPOLL = 8,          // see tcp_device_poll
+    TCP_POLLS_AWAKE = 256,            // without a sleep, from which on the device counts as polling
+    TCP_ARENA_BYTES = 256 * 1024,     // room for sends of one poll
     TCP_ARENA_ALIGN = 64,
 };
 
@@ -131,7 +131,8 @@ struct carrick_device {
     struct tcp_settings settings;
     struct tcp_address address; // of the local section
     struct tcp_resolve *resolve;
-    uint64_t resolve_again_ns; // the name of the local section could not be looked up: try again then
+    uint64_t
+        resolve_again_ns; // the name of the local section could not be looked up: try again then
 
     int epoll_fd, timer_fd, wake_fd, listen_fd;
     struct tcp_source timer_source, wake_source, listen_source;
@@ -150,11 +151,11 @@ struct carrick_device {
     struct carrick_endpoint *hot; // the last that received
 
     struct tcp_keys keys;
-    uint64_t timer_ns;  // what timer_fd is set to, 0: nothing
+    uint64_t timer_ns; // what timer_fd is set to, 0: nothing
     uint64_t poll_count;
     uint64_t slept_poll; // the poll before which device_arm answered 0 last
-    bool armed; // device_arm answered 0 and no poll came since
-    bool woken; // wake_fd was written
+    bool armed;          // device_arm answered 0 and no poll came since
+    bool woken;          // wake_fd was written
 
     uint64_t accepted, refused_strangers, evicted;
 };
@@ -164,7 +165,7 @@ enum tcp_state {
     TCP_CONNECTING, // connecting side: waits for the kernel
     TCP_GREETING,   // connecting side: waits for the answer to HELLO
     TCP_KNOCKING,   // answering side: waits for HELLO; the core does not know of it
-    TCP_REQUESTED,  // answering side: waits for the core; fd is -1 when the partner has given up meanwhile
+    TCP_REQUESTED, // answering side: waits for the core; fd is -1 when the partner has given up meanwhile
     TCP_OPEN,
     TCP_LOST,      // DISCONNECTED told or to be told; no descriptor
     TCP_LINGERING, // being closed in order
@@ -211,14 +212,15 @@ struct tcp_batch {
 
 struct tcp_sender {
     struct tcp_batch batch;
-    struct tcp_answer answers[TCP_WIRE_READS_MAX]; // a ring, from answer_first on, stream.answers_due long
+    struct tcp_answer
+        answers[TCP_WIRE_READS_MAX]; // a ring, from answer_first on, stream.answers_due long
     uint32_t answer_first;
     bool ack_due;
-    bool flush_due;     // a flush waits for that ACK
-    bool close_queued;  // CLOSE is in the batch or out
-    bool blocked;       // the socket takes no more for now
-    bool watching;      // EPOLLOUT is on
-    int broken;         // errno of the send that failed
+    bool flush_due;    // a flush waits for that ACK
+    bool close_queued; // CLOSE is in the batch or out
+    bool blocked;      // the socket takes no more for now
+    bool watching;     // EPOLLOUT is on
+    int broken;        // errno of the send that failed
     uint32_t partner_receive_bytes;
 };
 
@@ -230,7 +232,7 @@ struct tcp_receiver {
     struct tcp_frame frame;
     unsigned char *place; // of the next byte of payload
     uint32_t left;
-    unsigned char *message; // of a send, from its begin
+    unsigned char *message;                    // of a send, from its begin
     struct carrick_registration *registration; // whose memory `place` is in
     uint32_t flush_bytes;                      // received since the flush that waits for its ACK
     uint64_t applied;                          // operations of the partner
@@ -311,7 +313,7 @@ static inline void list_remove(struct list *node)
     node->next = node->previous = node;
 }
 
-#define list_entry(node_, type_, member_) ((type_ *)((char *)(node_) - offsetof(type_, member_)))
+#define list_entry(node_, type_, member_) ((type_ *)((char *)(node_)-offsetof(type_, member_)))
 
 // ---- tcp_device.c
 
@@ -383,7 +385,8 @@ void tcp_endpoint_close(struct carrick_endpoint *endpoint, bool orderly);
 
 void tcp_linger_begin(struct carrick_endpoint *endpoint);
 void tcp_linger_run(struct carrick_endpoint *endpoint);
-void tcp_linger_end(struct carrick_endpoint *endpoint);
+// early: what the kernel still holds to be sent is thrown away.
+void tcp_linger_end(struct carrick_endpoint *endpoint, bool early);
 
 // ---- tcp_connect.c, tcp_listen.c
 
@@ -418,6 +421,8 @@ void tcp_address_text(const struct tcp_address *address, char *text, size_t size
 
 int tcp_socket_new(const struct carrick_device *device, int family, bool listener);
 void tcp_socket_options(const struct carrick_device *device, int fd);
+// Closing it from now on throws away what the kernel still holds to be sent, and resets the connection.
+void tcp_socket_reset(int fd);
 
 // ---- tcp_receive.c
 
@@ -429,7 +434,8 @@ int tcp_post(struct carrick_endpoint *endpoint, const struct carrick_work *work,
 void tcp_transmit(struct carrick_endpoint *endpoint);
 bool tcp_transmit_wanted(const struct carrick_endpoint *endpoint);
 // A frame of the handshake or the end, with payload that stays in place; the batch must have room.
-void tcp_send_frame(struct carrick_endpoint *endpoint, const struct tcp_frame *frame, void *payload);
+void tcp_send_frame(struct carrick_endpoint *endpoint, const struct tcp_frame *frame,
+                    void *payload);
 // The oldest read that waits for its answer has all of it.
 void tcp_read_done(struct carrick_endpoint *endpoint);
 void tcp_answer_push(struct carrick_endpoint *endpoint, const struct tcp_answer *answer);

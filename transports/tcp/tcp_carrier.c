@@ -85,7 +85,7 @@ static void take_address(struct carrick_device *d, const struct nlmsghdr *messag
     }
     if (!(has_local ? ours_local : ours))
         return;
-    if (c->interface[0] != '\0' && c->index != 0 && m->ifa_index != c->index)
+    if (c->interface[0] != '\0' && m->ifa_index != c->index)
         return;
     if (message->nlmsg_type == RTM_DELADDR) {
         c->address_present = c->address_present && m->ifa_index != c->index;
@@ -118,12 +118,16 @@ static void take_link(struct carrick_device *d, const struct nlmsghdr *message)
         if (type == IFLA_IFNAME && mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) == 0)
             named = strcmp(mnl_attr_get_str(attribute), c->interface) == 0;
     }
-    if (c->interface[0] != '\0' && named)
+    if (c->interface[0] != '\0' && named && c->index != (uint32_t)m->ifi_index) {
+        // It appeared, or got its name, just now: what addresses it bears was of no interest before.
         c->index = (uint32_t)m->ifi_index;
+        if (c->asking == TCP_ASK_NOTHING && c->follow_address)
+            ask(c, TCP_ASK_ADDRESSES);
+    }
     if (c->index == 0 || c->index != (uint32_t)m->ifi_index)
         return;
     if (message->nlmsg_type == RTM_DELLINK) {
-        c->link_up = false;
+        c->link_up = c->address_present = false;
         c->index = 0;
         return;
     }
@@ -183,9 +187,9 @@ static void conclude(struct carrick_device *d)
     up = c->link_up && (!c->follow_address || c->address_present);
     if (up != c->up)
         d->host->log(d->host, up ? CARRICK_LOG_NOTICE : CARRICK_LOG_WARNING, "%s: %s", d->name,
-                     up                                           ? "the interface is up"
+                     up                                         ? "the interface is up"
                      : c->follow_address && !c->address_present ? "no interface has the address"
-                                                                  : "the interface is down");
+                                                                : "the interface is down");
     c->up = up;
 }
 

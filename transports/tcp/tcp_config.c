@@ -111,8 +111,7 @@ static int take_text(const struct field *f, struct json_object *value, const cha
     if (!json_object_is_type(value, json_type_string))
         return wrong(error, pointer, f->name, "must be a text: %s", f->wanted);
     length = (size_t)json_object_get_string_len(value);
-    if (length == 0 || length >= f->string_bytes ||
-        strlen(json_object_get_string(value)) != length)
+    if (length == 0 || length >= f->string_bytes || strlen(json_object_get_string(value)) != length)
         return wrong(error, pointer, f->name, "has %zu characters, must have 1 to %zu: %s", length,
                      f->string_bytes - 1, f->wanted);
     memcpy(f->string, json_object_get_string(value), length + 1);
@@ -245,7 +244,7 @@ int tcp_settings_parse(const char *text, struct tcp_settings *settings, struct c
     };
 
     *settings = (struct tcp_settings){
-        .user_timeout_ms = 3000,
+        .user_timeout_ms = 10000,
         .keepalive_s = 5,
         .listen_backlog = 64,
     };

@@ -92,9 +92,8 @@ void tcp_connect_start(struct carrick_endpoint *endpoint)
     if (d->address.length == 0)
         return; // tcp_device_resolved comes back to it
     if (d->address.storage.ss_family != e->remote_address.storage.ss_family) {
-        d->host->log(d->host, CARRICK_LOG_WARNING,
-                     "%s: %s and %s have no address family in common", d->name, d->local.address,
-                     e->remote.address);
+        d->host->log(d->host, CARRICK_LOG_WARNING, "%s: %s and %s have no address family in common",
+                     d->name, d->local.address, e->remote.address);
         tcp_endpoint_fail(e, CARRICK_ERR_UNREACHABLE);
         return;
     }

@@ -119,11 +119,11 @@ int tcp_device_open(struct carrick_transport *transport,
         if (status == CARRICK_OK && d->address.length != 0 && d->carrier.fd >= 0 &&
             d->carrier.follow_address && d->carrier.asking == TCP_ASK_NOTHING &&
             !d->carrier.address_present)
-            status = tcp_error(error, CARRICK_ERR_NO_DEVICE, 0, "/local/address",
-                               "no interface%s%s of this node has the address %.100s; see `ip "
-                               "address`, or correct the link's section for this node",
-                               d->local.interface[0] ? " " : "", d->local.interface,
-                               d->local.address);
+            status =
+                tcp_error(error, CARRICK_ERR_NO_DEVICE, 0, "/local/address",
+                          "no interface%s%s of this node has the address %.100s; see `ip "
+                          "address`, or correct the link's section for this node",
+                          d->local.interface[0] ? " " : "", d->local.interface, d->local.address);
     }
     if (status != CARRICK_OK) {
         tcp_device_close(d);
@@ -213,8 +213,7 @@ static void detach_hot(struct carrick_device *d)
 {
     struct carrick_endpoint *e = d->hot;
 
-    if (e->detached || e->sender.watching ||
-        d->poll_count - d->slept_poll < TCP_POLLS_AWAKE)
+    if (e->detached || e->sender.watching || d->poll_count - d->slept_poll < TCP_POLLS_AWAKE)
         return;
     e->detached = tcp_device_watch(d, EPOLL_CTL_DEL, e->fd, 0, &e->source) == CARRICK_OK;
 }

@@ -150,7 +150,7 @@ int tcp_region_deregister(struct carrick_registration *registration)
         if (!endpoint_uses(e, registration))
             continue;
         if (e->state == TCP_LINGERING)
-            tcp_linger_end(e);
+            tcp_linger_end(e, true);
         else
             tcp_endpoint_abort(e, CARRICK_ERR_REMOTE_ACCESS,
                                "the region was taken away while the partner used it");

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -143,7 +144,7 @@ void tcp_endpoint_fail(struct carrick_endpoint *endpoint, int status)
         tcp_endpoint_ready(e);
         return;
     case TCP_LINGERING:
-        tcp_linger_end(e);
+        tcp_linger_end(e, true);
         return;
     case TCP_LOST:
     case TCP_CLOSED:
@@ -153,6 +154,7 @@ void tcp_endpoint_fail(struct carrick_endpoint *endpoint, int status)
 
 void tcp_endpoint_fail_errno(struct carrick_endpoint *endpoint, int error)
 {
+    const struct carrick_host *host = endpoint->device->host;
     bool stood = endpoint->state == TCP_OPEN;
 
     switch (error) {
@@ -168,7 +170,14 @@ void tcp_endpoint_fail_errno(struct carrick_endpoint *endpoint, int error)
     case ETIMEDOUT:
         tcp_endpoint_fail(endpoint, stood ? CARRICK_ERR_TIMEOUT : CARRICK_ERR_UNREACHABLE);
         return;
+    case ECONNRESET:
+    case EPIPE:
+        tcp_endpoint_fail(endpoint, CARRICK_ERR_RESET);
+        return;
     default:
+        // Of these the status does not tell: descriptors or memory of this node, most likely.
+        host->log(host, CARRICK_LOG_WARNING, "%s: lost a connection: %s", endpoint->device->name,
+                  strerrordesc_np(error));
         tcp_endpoint_fail(endpoint, CARRICK_ERR_RESET);
     }
 }
@@ -186,8 +195,7 @@ void tcp_endpoint_abort(struct carrick_endpoint *endpoint, int status, const cha
               "%s: ended a connection: %s", e->device->name, why);
     if (stranger)
         e->device->refused_strangers++;
-    if (e->fd >= 0 && e->sender.batch.frames == 0 &&
-        (!stranger || status == CARRICK_ERR_VERSION)) {
+    if (e->fd >= 0 && e->sender.batch.frames == 0 && (!stranger || status == CARRICK_ERR_VERSION)) {
         // As much as can be done: the partner learns of the end by the end itself if this does not go out.
         tcp_wire_encode(&frame, bytes);
         (void)!send(e->fd, bytes, sizeof bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -268,7 +276,7 @@ static void run_stream(struct carrick_endpoint *e, uint32_t epoll_events, struct
 {
     if (epoll_events & EPOLLOUT)
         e->sender.blocked = false;
-    if (e->receive_more || (epoll_events & ~(uint32_t)EPOLLOUT) != 0)
+    if (e->receive_more || e->detached || (epoll_events & ~(uint32_t)EPOLLOUT) != 0)
         tcp_receive(e, out);
     if (tcp_transmit_wanted(e))
         tcp_transmit(e);
@@ -318,7 +326,7 @@ void tcp_endpoint_expire(struct carrick_endpoint *endpoint, uint64_t now_ns)
 
     e->deadline_ns = 0;
     if (e->state == TCP_LINGERING && now_ns >= e->linger_until_ns)
-        tcp_linger_end(e);
+        tcp_linger_end(e, true);
     else if (e->state == TCP_LINGERING)
         tcp_linger_run(e);
     else if (e->state != TCP_OPEN)
@@ -328,7 +336,6 @@ void tcp_endpoint_expire(struct carrick_endpoint *endpoint, uint64_t now_ns)
 void tcp_endpoint_close(struct carrick_endpoint *endpoint, bool orderly)
 {
     struct carrick_endpoint *e = endpoint;
-    struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
     if (e->state == TCP_LINGERING || e->state == TCP_CLOSED)
         return;
@@ -339,9 +346,8 @@ void tcp_endpoint_close(struct carrick_endpoint *endpoint, bool orderly)
         tcp_linger_begin(e);
         return;
     }
-    // What the kernel still holds to be sent is thrown away with the connection.
     if (e->state == TCP_OPEN)
-        setsockopt(e->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        tcp_socket_reset(e->fd);
     tcp_endpoint_shut(e);
     e->state = TCP_CLOSED;
     e->tell_closed = true;

@@ -36,10 +36,12 @@ void tcp_linger_begin(struct carrick_endpoint *endpoint)
     tcp_linger_run(e);
 }
 
-void tcp_linger_end(struct carrick_endpoint *endpoint)
+void tcp_linger_end(struct carrick_endpoint *endpoint, bool early)
 {
     struct carrick_endpoint *e = endpoint;
 
+    if (early)
+        tcp_socket_reset(e->fd);
     tcp_endpoint_shut(e);
     e->state = TCP_CLOSED;
     if (e->known) {
@@ -74,13 +76,13 @@ void tcp_linger_run(struct carrick_endpoint *endpoint)
     if (tcp_transmit_wanted(e))
         tcp_transmit(e);
     if (e->sender.broken != 0 || partner_ended(e->fd)) {
-        tcp_linger_end(e);
+        tcp_linger_end(e, false);
         return;
     }
     if (!tcp_transmit_wanted(e) && !e->sender.blocked) {
         shutdown(e->fd, SHUT_WR);
         if (ioctl(e->fd, SIOCOUTQ, &queued) != 0 || queued == 0) {
-            tcp_linger_end(e);
+            tcp_linger_end(e, false);
             return;
         }
         if (e->sender.watching)
@@ -88,13 +90,12 @@ void tcp_linger_run(struct carrick_endpoint *endpoint)
     }
     now_ns = e->device->host->now_ns(e->device->host);
     if (now_ns >= e->linger_until_ns) {
-        tcp_linger_end(e);
+        tcp_linger_end(e, true);
         return;
     }
     e->deadline_ns = now_ns + e->linger_step_ns;
     if (e->deadline_ns > e->linger_until_ns)
         e->deadline_ns = e->linger_until_ns;
-    e->linger_step_ns =
-        e->linger_step_ns * 2 > STEP_MAX_NS ? STEP_MAX_NS : e->linger_step_ns * 2;
+    e->linger_step_ns = e->linger_step_ns * 2 > STEP_MAX_NS ? STEP_MAX_NS : e->linger_step_ns * 2;
     tcp_device_deadline(e->device, e->deadline_ns);
 }

@@ -43,8 +43,8 @@ static enum step begin_write(struct carrick_endpoint *e)
 
     if (r->frame.length == 0)
         return STEP_ON; // touches nothing, so there is nothing to check
-    r->registration = tcp_region_find(e, &r->frame, r->frame.length, CARRICK_ACCESS_REMOTE_WRITE,
-                                      &why);
+    r->registration =
+        tcp_region_find(e, &r->frame, r->frame.length, CARRICK_ACCESS_REMOTE_WRITE, &why);
     if (r->registration == NULL)
         return end(e, CARRICK_ERR_REMOTE_ACCESS, why);
     r->place = r->registration->memory + (r->frame.address - r->registration->base);
@@ -122,8 +122,7 @@ static enum step begin_send(struct carrick_endpoint *e)
 
 static enum step begin_read_data(struct carrick_endpoint *e)
 {
-    const struct tcp_operation *op =
-        &e->operations.ring[e->operations.read_next % TCP_POSTED_MAX];
+    const struct tcp_operation *op = &e->operations.ring[e->operations.read_next % TCP_POSTED_MAX];
 
     if (e->receiver.frame.length != 0)
         e->receiver.place = op->local + e->receiver.frame.value;

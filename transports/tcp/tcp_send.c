@@ -17,8 +17,7 @@ static void batch_add(struct carrick_endpoint *e, const struct tcp_frame *frame,
 
     tcp_wire_encode(frame, header);
     b->source[b->frames++] = source;
-    b->iov[b->iov_count++] =
-        (struct iovec){.iov_base = header, .iov_len = TCP_WIRE_HEADER_BYTES};
+    b->iov[b->iov_count++] = (struct iovec){.iov_base = header, .iov_len = TCP_WIRE_HEADER_BYTES};
     if (frame->length != 0)
         b->iov[b->iov_count++] = (struct iovec){.iov_base = payload, .iov_len = frame->length};
     e->counters.send_frames++;

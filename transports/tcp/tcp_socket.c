@@ -53,3 +53,10 @@ int tcp_socket_new(const struct carrick_device *device, int family, bool listene
     }
     return fd;
 }
+
+void tcp_socket_reset(int fd)
+{
+    const struct linger none = {.l_onoff = 1, .l_linger = 0};
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+}

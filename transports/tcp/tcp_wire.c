@@ -226,8 +226,7 @@ uint32_t tcp_wire_operations(const struct tcp_frame *frame)
 static const char *take_write(struct tcp_stream *s, const struct tcp_frame *f)
 {
     if (s->write_open) {
-        if (f->value != s->write_offset || f->address != s->write_address ||
-            f->key != s->write_key)
+        if (f->value != s->write_offset || f->address != s->write_address || f->key != s->write_key)
             return "WRITE does not continue where the one before it ended";
     } else if (f->value != 0) {
         return "WRITE does not begin at its beginning";

@@ -45,8 +45,9 @@ struct tcp_frame {
     uint8_t flags;
     uint32_t length;  // bytes of payload that follow the header
     uint64_t address; // WRITE, READ: at the target
-    uint64_t value;   // WRITE, READ_DATA: offset in the operation; READ: its length; ACK: count; ERROR: status
-    uint32_t key;     // WRITE, READ
+    uint64_t
+        value; // WRITE, READ_DATA: offset in the operation; READ: its length; ACK: count; ERROR: status
+    uint32_t key; // WRITE, READ
 };
 
 // HELLO and WELCOME carry these packed into address, value and key.
