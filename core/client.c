@@ -8,7 +8,8 @@
 #include "core/region.h"
 #include "core/vi.h"
 
-#define COMPLETIONS_MAX (sizeof(((struct client *)0)->completions) / sizeof(struct carrick_completion))
+#define COMPLETIONS_MAX                                                                            \
+    (sizeof(((struct client *)0)->completions) / sizeof(struct carrick_completion))
 
 int client_init(struct client *client, struct manager *manager, uint32_t index,
                 struct carrick_error *error)

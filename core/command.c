@@ -217,14 +217,10 @@ void manager_command(struct manager *manager, const char *word, struct json_obje
         const char *word;
         void (*run)(const struct command *command);
     } words[] = {
-        {"status", command_status},
-        {"links", command_links},
-        {"clients", command_clients},
-        {"vis", command_vis},
-        {"stats", command_stats},
-        {"session-reset", command_session_reset},
-        {"link-down", command_link_down},
-        {"link-up", command_link_up},
+        {"status", command_status},       {"links", command_links},
+        {"clients", command_clients},     {"vis", command_vis},
+        {"stats", command_stats},         {"session-reset", command_session_reset},
+        {"link-down", command_link_down}, {"link-up", command_link_up},
         {"client", command_client},
     };
     struct command command = {.manager = manager, .args = args, .reply = reply, .arg = arg};

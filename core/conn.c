@@ -135,8 +135,8 @@ static void conn_endpoint_closed(struct lane *lane, const struct carrick_event *
 
     lane->state = LANE_CLOSED;
     lane->endpoint = NULL;
-    lane->applied = (conn->link->caps.flags & CARRICK_CAP_APPLIED_COUNT) != 0 ? event->applied
-                                                                              : FENCE_UNKNOWN;
+    lane->applied =
+        (conn->link->caps.flags & CARRICK_CAP_APPLIED_COUNT) != 0 ? event->applied : FENCE_UNKNOWN;
     conn->open_endpoints--;
     if (conn->open_endpoints == 0 && conn->state == CONN_CLOSING)
         conn_closed(conn);

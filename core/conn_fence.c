@@ -150,8 +150,7 @@ static void fence_take(struct conn *conn, const struct message *message)
 
 void conn_fenced_message(struct manager *manager, const struct message *message)
 {
-    struct conn *conn =
-        conn_by_id(manager, message->fenced.link, message->fenced.connection);
+    struct conn *conn = conn_by_id(manager, message->fenced.link, message->fenced.connection);
 
     if (conn == NULL) {
         fence_answer_unknown(manager, message);

@@ -204,12 +204,14 @@ void conn_advance(struct conn *conn)
 
     if (conn->state != CONN_JOINED)
         return;
-    if (!conn->keys_sent && (manager->session.state == CARRICK_SESSION_READY ||
-                             manager->session.state == CARRICK_SESSION_UP) &&
+    if (!conn->keys_sent &&
+        (manager->session.state == CARRICK_SESSION_READY ||
+         manager->session.state == CARRICK_SESSION_UP) &&
         region_use_ready(manager, REGION_HERE, conn->link)) {
         keys_send(conn);
     }
-    if (conn->state == CONN_JOINED && conn->keys_sent && conn->keys != NULL && conn->keys_known == conn->key_count) {
+    if (conn->state == CONN_JOINED && conn->keys_sent && conn->keys != NULL &&
+        conn->keys_known == conn->key_count) {
         conn_enter(conn, CONN_UP);
         placement_link_up(conn->link);
     }

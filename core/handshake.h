@@ -42,8 +42,8 @@ enum handshake_kind {
 };
 
 struct cluster_key {
-    uint8_t bytes[32];       // HMAC of the key file's content, so that any length serves
-    uint8_t cluster_tag[8];  // tells clusters apart in the clear
+    uint8_t bytes[32];      // HMAC of the key file's content, so that any length serves
+    uint8_t cluster_tag[8]; // tells clusters apart in the clear
 };
 
 int cluster_key_init(struct cluster_key *key, const void *bytes, size_t length,
@@ -56,7 +56,7 @@ struct peer_identity {
     char link[CARRICK_NAME_MAX + 1];
     uint64_t incarnation;
     uint32_t generation;
-    uint32_t lanes; // that it would have; the smaller number of both is made
+    uint32_t lanes;                   // that it would have; the smaller number of both is made
     struct carrick_remote_key status; // of its status line on this link
     struct carrick_remote_key inbox;  // of where its partner writes tables
 };

@@ -77,8 +77,7 @@ static void work_fill(struct carrick_work *work, const struct lane *lane,
         .length = item->length,
         .remote = item->remote,
         .key = item->key,
-        .registration =
-            item->region == NULL ? NULL : item->region->on[link->index].registration,
+        .registration = item->region == NULL ? NULL : item->region->on[link->index].registration,
     };
 }
 

@@ -23,9 +23,10 @@ struct lane_item {
     uint32_t key;
     struct vi *vi; // the entry's owner is a VI's operation, …
     struct vi_op *op;
-    void (*fn)(void *arg, int status); // … or the manager, which is told when the entry retires (may be NULL);
-    void *arg;                         // not told when the lane is lost
-    void *buffer;                      // send buffer that is given back when the entry retires or is dropped
+    void (*fn)(void *arg,
+               int status); // … or the manager, which is told when the entry retires (may be NULL);
+    void *arg;              // not told when the lane is lost
+    void *buffer;           // send buffer that is given back when the entry retires or is dropped
 };
 
 // How many entries can be posted now.

@@ -218,7 +218,8 @@ void link_prepare(struct link *link)
 
 void link_registration_failed(struct link *link, int status)
 {
-    static const char why[] = "memory could not be registered; is the limit of locked memory too low?";
+    static const char why[] =
+        "memory could not be registered; is the limit of locked memory too low?";
 
     // Without all of its memory the link carries nothing: it begins again, with back-off.
     link_note(link, why);

@@ -18,9 +18,12 @@ enum link_state link_state(const struct link *link)
         return LINK_ADMIN_DOWN;
     for (const struct conn *conn = link->conns; conn != NULL; conn = conn->next) {
         static const enum link_state shown[CONN_STATE_COUNT] = {
-            [CONN_CONNECTING] = LINK_CONNECTING, [CONN_PROVING] = LINK_PROVING,
-            [CONN_JOINING] = LINK_JOINING,       [CONN_JOINED] = LINK_JOINING,
-            [CONN_UP] = LINK_UP,                 [CONN_CLOSING] = LINK_FENCING,
+            [CONN_CONNECTING] = LINK_CONNECTING,
+            [CONN_PROVING] = LINK_PROVING,
+            [CONN_JOINING] = LINK_JOINING,
+            [CONN_JOINED] = LINK_JOINING,
+            [CONN_UP] = LINK_UP,
+            [CONN_CLOSING] = LINK_FENCING,
             [CONN_FENCING] = LINK_FENCING,
         };
         // An answering conn that has not proven itself may be anybody's: it shows nothing of the link.
@@ -39,8 +42,9 @@ enum link_state link_state(const struct link *link)
 const char *link_state_name(enum link_state state)
 {
     static const char *const names[LINK_STATE_COUNT] = {
-        [LINK_ADMIN_DOWN] = "admin-down", [LINK_DOWN] = "down",       [LINK_CONNECTING] = "connecting",
-        [LINK_PROVING] = "proving",       [LINK_JOINING] = "joining", [LINK_UP] = "up",
+        [LINK_ADMIN_DOWN] = "admin-down", [LINK_DOWN] = "down",
+        [LINK_CONNECTING] = "connecting", [LINK_PROVING] = "proving",
+        [LINK_JOINING] = "joining",       [LINK_UP] = "up",
         [LINK_FENCING] = "fencing",
     };
     return names[state];
@@ -62,7 +66,8 @@ static void link_came_up(struct link *link, uint64_t now_ns)
 
     link->up_since_ns = now_ns;
     // The first time costs nothing; each failure since then doubles the wait.
-    link->hold_until_ns = link->flaps == 0 ? 0 : now_ns + ((uint64_t)hold_ms * ENV_MS << (link->flaps - 1));
+    link->hold_until_ns =
+        link->flaps == 0 ? 0 : now_ns + ((uint64_t)hold_ms * ENV_MS << (link->flaps - 1));
     link->backoff_ms = link->manager->section->timers.backoff_min_ms;
     link->cause[0] = '\0';
 }

@@ -32,7 +32,8 @@ const struct carrick_plugin *module_plugin(const struct module *module);
 const char *module_path(const struct module *module); // "(built in)" for a static one
 
 // Calls fn for each module that is loaded.
-void loader_each(struct loader *loader, void (*fn)(const struct module *module, void *arg), void *arg);
+void loader_each(struct loader *loader, void (*fn)(const struct module *module, void *arg),
+                 void *arg);
 
 // What a file is, for `carrick plugin inspect`; loads and unloads it. Fills what it could learn even when it
 // returns an error, which then says why this core does not take the plugin.
@@ -43,9 +44,10 @@ struct module_report {
     char description[128];
     uint32_t kind;
     uint16_t abi_major, abi_minor;
-    uint32_t ops_size; // of the plugin's table
+    uint32_t ops_size;      // of the plugin's table
     uint32_t ops_size_core; // of this core's table for that kind
-    char missing_optional[512]; // names of optional operations that it does not have, comma-separated
+    char missing_optional
+        [512]; // names of optional operations that it does not have, comma-separated
 };
 int module_inspect(const char *path, struct module_report *report, struct carrick_error *error);
 

@@ -30,9 +30,9 @@ const char *manager_name(const struct manager *manager)
 
 static int pool_init(struct manager *manager)
 {
-    int status = region_create(manager, REGION_LOCAL, CARRICK_ACCESS_LOCAL,
-                               (uint64_t)POOL_BUFFERS * POOL_BUFFER_BYTES, -1, 0, NULL,
-                               &manager->pool);
+    int status =
+        region_create(manager, REGION_LOCAL, CARRICK_ACCESS_LOCAL,
+                      (uint64_t)POOL_BUFFERS * POOL_BUFFER_BYTES, -1, 0, NULL, &manager->pool);
 
     if (status != CARRICK_OK)
         return status;
@@ -124,8 +124,8 @@ static int manager_init(struct manager *manager, const struct manager_options *o
     manager->node = (uint32_t)node;
     manager->node_name = options->config->nodes[node];
     manager->partner_name = options->config->nodes[1 - node];
-    status = cluster_key_init(&manager->key, options->key, options->key_bytes,
-                              options->config->cluster);
+    status =
+        cluster_key_init(&manager->key, options->key, options->key_bytes, options->config->cluster);
     do {
         env->ops->random(env, &manager->incarnation, sizeof(manager->incarnation));
     } while (manager->incarnation == 0);

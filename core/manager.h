@@ -21,7 +21,7 @@ struct manager_options {
     struct loader *loader;                // outlives the manager
     const uint8_t *key;                   // the cluster key; copied
     size_t key_bytes;
-    void (*stopped)(void *arg);           // the end of manager_stop
+    void (*stopped)(void *arg); // the end of manager_stop
     void *arg;
 };
 

@@ -149,16 +149,11 @@ static const struct {
     size_t (*put)(const struct message *message, uint8_t *body);
     bool (*get)(const uint8_t *body, size_t length, struct message *message);
 } codecs[MESSAGE_TYPE_COUNT] = {
-    [MESSAGE_PROOF] = {raw_put, raw_get},
-    [MESSAGE_WELCOME] = {raw_put, raw_get},
-    [MESSAGE_REFUSE] = {end_put, end_get},
-    [MESSAGE_TABLE] = {table_put, table_get},
-    [MESSAGE_KEYS] = {keys_put, keys_get},
-    [MESSAGE_FENCED] = {fenced_put, fenced_get},
-    [MESSAGE_ENDING] = {end_put, end_get},
-    [MESSAGE_ENDED] = {end_put, end_get},
-    [MESSAGE_VI_OPEN] = {vi_put, vi_get},
-    [MESSAGE_VI_CLOSE] = {vi_put, vi_get},
+    [MESSAGE_PROOF] = {raw_put, raw_get},  [MESSAGE_WELCOME] = {raw_put, raw_get},
+    [MESSAGE_REFUSE] = {end_put, end_get}, [MESSAGE_TABLE] = {table_put, table_get},
+    [MESSAGE_KEYS] = {keys_put, keys_get}, [MESSAGE_FENCED] = {fenced_put, fenced_get},
+    [MESSAGE_ENDING] = {end_put, end_get}, [MESSAGE_ENDED] = {end_put, end_get},
+    [MESSAGE_VI_OPEN] = {vi_put, vi_get},  [MESSAGE_VI_CLOSE] = {vi_put, vi_get},
 };
 
 size_t message_put(const struct message *message, uint8_t *out)

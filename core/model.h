@@ -33,13 +33,14 @@
 #define LANES_MAX 8u
 #define LINKS_MAX 16u
 #define CLIENTS_MAX 64u
-#define CONNS_PER_LINK_MAX 8u         // handshakes under way and conns being fenced
-#define CHUNK_BYTES_MAX (1u << 20)    // an operation is split at this, or at the transport's max_message_bytes
-#define LANE_WINDOW_BYTES (4u << 20)  // posted on one lane at once, beyond the first operation
-#define POOL_BUFFERS 512u              // send buffers of a manager
-#define POOL_RESERVE 128u              // of them only for its own messages
+#define CONNS_PER_LINK_MAX 8u // handshakes under way and conns being fenced
+#define CHUNK_BYTES_MAX                                                                            \
+    (1u << 20) // an operation is split at this, or at the transport's max_message_bytes
+#define LANE_WINDOW_BYTES (4u << 20) // posted on one lane at once, beyond the first operation
+#define POOL_BUFFERS 512u            // send buffers of a manager
+#define POOL_RESERVE 128u            // of them only for its own messages
 #define POOL_BUFFER_BYTES 4352u
-#define VI_DEPTH 256u                 // operations that a VI holds
+#define VI_DEPTH 256u // operations that a VI holds
 #define CAUSE_BYTES 160u
 
 struct manager;
@@ -79,10 +80,10 @@ struct region {
     enum region_use use;
     uint32_t access;
     struct env_memory memory;
-    uint64_t bytes;            // as asked for; memory.bytes is rounded up
-    struct client *client;     // owner; NULL: the manager
-    uint32_t operations;       // that use it now
-    bool doomed;               // destroyed by its owner, kept until its registrations have ended
+    uint64_t bytes;             // as asked for; memory.bytes is rounded up
+    struct client *client;      // owner; NULL: the manager
+    uint32_t operations;        // that use it now
+    bool doomed;                // destroyed by its owner, kept until its registrations have ended
     struct region_on_link on[]; // one per link of the manager
 };
 
@@ -104,7 +105,7 @@ struct posted {
     struct vi *vi; // whose it is; NULL: the manager's own
     struct vi_op *op;
     uint64_t bytes;
-    void *buffer; // send buffer to give back
+    void *buffer;                      // send buffer to give back
     void (*fn)(void *arg, int status); // the manager's own: what to do then
     void *arg;
 };
@@ -116,17 +117,18 @@ struct lane {
     struct carrick_endpoint *endpoint;
     struct posted *ring; // [size], what is posted and not retired, in order of posting
     uint32_t size;       // a power of two
-    uint64_t head, tail; // numbers of the oldest entry and of the next one; the target counts the same way
-    uint64_t proven;     // entries below are proven to be in the partner's memory
+    uint64_t head,
+        tail; // numbers of the oldest entry and of the next one; the target counts the same way
+    uint64_t proven; // entries below are proven to be in the partner's memory
     uint64_t inflight_bytes;
-    uint64_t probe_at_ns;    // when the probe that is under way was posted; 0: none is
-    uint64_t progress_ns;    // when something last completed, or the lane was last empty
-    uint64_t head_since_ns;  // when the oldest entry became the oldest
-    uint32_t reads;          // posted and not completed
-    bool unproven;           // something was posted after the last flush or read, where that is the proof
-    uint64_t sends_retired;  // of this node's, that were received for certain
-    uint64_t sends_received; // of the partner, on this lane
-    uint64_t applied;        // partner's operations applied here; known with CLOSED
+    uint64_t probe_at_ns;   // when the probe that is under way was posted; 0: none is
+    uint64_t progress_ns;   // when something last completed, or the lane was last empty
+    uint64_t head_since_ns; // when the oldest entry became the oldest
+    uint32_t reads;         // posted and not completed
+    bool unproven; // something was posted after the last flush or read, where that is the proof
+    uint64_t sends_retired;            // of this node's, that were received for certain
+    uint64_t sends_received;           // of the partner, on this lane
+    uint64_t applied;                  // partner's operations applied here; known with CLOSED
     struct vi *waiting, **waiting_end; // VIs that found no room, in order
 };
 
@@ -147,8 +149,9 @@ enum conn_state {
 
 // What one node tells the other about a conn that has ended, for each lane: how far it came.
 struct fence_lane {
-    uint64_t applied; // operations applied, in order of posting; FENCE_UNKNOWN: the transport cannot tell
-    uint64_t sends;   // sends received
+    uint64_t
+        applied; // operations applied, in order of posting; FENCE_UNKNOWN: the transport cannot tell
+    uint64_t sends; // sends received
 };
 #define FENCE_UNKNOWN UINT64_MAX
 
@@ -160,7 +163,7 @@ struct conn {
     uint64_t since_ns;
     uint64_t deadline_ns; // of the handshake and of joining
     struct handshake handshake;
-    uint64_t id;          // both nodes know it; names the conn in fence messages
+    uint64_t id;                  // both nodes know it; names the conn in fence messages
     struct peer_identity partner; // proven
     struct lane control;
     struct lane lanes[LANES_MAX];
@@ -174,7 +177,7 @@ struct conn {
     bool keys_sent;     // all of them, and the mark on every lane
     // after its end
     int cause_status;
-    bool refusing; // close in order, so that the partner reads why
+    bool refusing;     // close in order, so that the partner reads why
     bool fence_needed; // it carried a session's data; the partner must confirm
     bool fence_told;   // the partner has our report
     bool fence_heard;  // we have the partner's
@@ -195,12 +198,12 @@ enum link_device_state {
 // What people see of a link; derived from its device and conns (link_state).
 enum link_state {
     LINK_ADMIN_DOWN,
-    LINK_DOWN,       // no device, no carrier, or waiting to try again
+    LINK_DOWN, // no device, no carrier, or waiting to try again
     LINK_CONNECTING,
     LINK_PROVING,
     LINK_JOINING,
     LINK_UP,
-    LINK_FENCING,    // failed, and the partner has not confirmed it yet
+    LINK_FENCING, // failed, and the partner has not confirmed it yet
     LINK_STATE_COUNT
 };
 
@@ -222,12 +225,12 @@ struct link {
     enum link_device_state device_state;
     uint32_t registrations; // that are not NONE
     bool listening;
-    bool ending;     // unprepare when the conns are over
-    bool removed;    // the device is gone: close it when it is unprepared
-    bool admin_down;   // by command
-    bool carrier_down; // the device said so
-    bool polling;      // inside of device_poll or its events
-    struct conn *conns; // all, in any state
+    bool ending;          // unprepare when the conns are over
+    bool removed;         // the device is gone: close it when it is unprepared
+    bool admin_down;      // by command
+    bool carrier_down;    // the device said so
+    bool polling;         // inside of device_poll or its events
+    struct conn *conns;   // all, in any state
     struct conn *current; // the one that is proven and not closing, or NULL
     uint32_t conn_count;
     uint32_t conn_serial;
@@ -280,21 +283,22 @@ struct vi_op {
 
 struct vi {
     struct client *client;
-    uint32_t number; // within the client
+    uint32_t number;   // within the client
     uint64_t identity; // rank of the client and number: the same on both nodes
     uint32_t state;    // enum carrick_vi_state
     bool opened_here, opened_there;
-    bool closing;     // vi_close was called
-    struct lane *lane; // where it is placed; NULL: stalled or not placed
-    struct conn *fence; // the conn whose fence it waits for
+    bool closing;            // vi_close was called
+    struct lane *lane;       // where it is placed; NULL: stalled or not placed
+    struct conn *fence;      // the conn whose fence it waits for
     struct vi *waiting_next; // of lane->waiting
     bool waiting;
     bool moving; // to another link, as soon as nothing is in flight
-    bool held;   // its next operation overlaps one that is not proven, or its memory is not registered yet
-    struct vi_op *ring; // [VI_DEPTH]
-    uint64_t head, next, tail; // oldest not completed, next to post, next free
-    uint32_t inflight;         // chunks on the lane
-    uint64_t send_sequence;    // of the last send posted by the client
+    bool
+        held; // its next operation overlaps one that is not proven, or its memory is not registered yet
+    struct vi_op *ring;         // [VI_DEPTH]
+    uint64_t head, next, tail;  // oldest not completed, next to post, next free
+    uint32_t inflight;          // chunks on the lane
+    uint64_t send_sequence;     // of the last send posted by the client
     uint64_t received_sequence; // of the last send delivered to the client
     uint64_t sends_done;        // sends of the client that have completed
     struct vi_early *early;     // sends that came before others of theirs, by rising sequence
@@ -320,8 +324,8 @@ struct client {
     // this bring-up
     struct client_need need; // what it asked for
     struct carrick_region_want *wants;
-    bool matched;           // the partner has a client of that name
-    uint32_t rank;          // among the matched clients, by name
+    bool matched;  // the partner has a client of that name
+    uint32_t rank; // among the matched clients, by name
     struct client_need partner_need;
     struct client_region_need *partner_wants;
     uint32_t there_first; // index of its first region among a conn's keys
@@ -331,7 +335,7 @@ struct client {
     uint32_t vi_count; // of bring-up
     struct vi **vis;   // [vis_room] by number
     uint32_t vis_room;
-    uint32_t vis_open; // VIs that exist
+    uint32_t vis_open;     // VIs that exist
     struct vi_op *writing; // writes that are posted and not proven: what overlaps one of them waits
     uint32_t held;         // VIs that wait for one of them
     bool told_ready;
@@ -360,27 +364,27 @@ struct session {
     uint32_t partner_generation;
     uint64_t id;
     uint16_t version;
-    struct conn *boot;       // the conn that bring-up goes over
-    bool posted;             // an operation of this state is under way
-    bool wrote;              // the table of this state is written and announced
-    bool read_good;          // the partner's status line was read in this state
-    bool end_asked;          // session_end was called; `reason` says why
-    bool end_now;            // … and there is nobody to end it with in order
-    bool peer_taken;         // we took the partner's peer information
-    bool partner_took;       // the partner took ours
-    bool clients_known;      // the partner's client information has come
+    struct conn *boot;  // the conn that bring-up goes over
+    bool posted;        // an operation of this state is under way
+    bool wrote;         // the table of this state is written and announced
+    bool read_good;     // the partner's status line was read in this state
+    bool end_asked;     // session_end was called; `reason` says why
+    bool end_now;       // … and there is nobody to end it with in order
+    bool peer_taken;    // we took the partner's peer information
+    bool partner_took;  // the partner took ours
+    bool clients_known; // the partner's client information has come
     bool partner_ready;
-    bool partner_ended;      // ENDED has come
+    bool partner_ended; // ENDED has come
     bool told_ended;
-    size_t table_bytes;      // length of the table that is being written
-    uint64_t retry_ns;       // when to read again
-    uint64_t lost_since_ns;  // since when no conn is UP; 0: one is
-    bool was_up;             // this one did reach UP
-    uint32_t count;          // sessions that reached UP
-    uint32_t failures;       // attempts since then that did not
-    struct ending reason;    // of the end that is under way
+    size_t table_bytes;     // length of the table that is being written
+    uint64_t retry_ns;      // when to read again
+    uint64_t lost_since_ns; // since when no conn is UP; 0: one is
+    bool was_up;            // this one did reach UP
+    uint32_t count;         // sessions that reached UP
+    uint32_t failures;      // attempts since then that did not
+    struct ending reason;   // of the end that is under way
     struct ending last_end;
-    struct ending refused;   // the last refusal, until a session is UP
+    struct ending refused; // the last refusal, until a session is UP
     struct client_need *partner_clients;
     uint32_t partner_client_count;
     struct client_region_need *partner_regions;
@@ -440,8 +444,8 @@ struct manager {
     bool advancing;
     bool vis_closing; // vi_close was called
     bool polling;
-    uint64_t active_ns;    // when a poll last brought an event
-    uint64_t busy_ns;      // spent in polls since the last tick
+    uint64_t active_ns; // when a poll last brought an event
+    uint64_t busy_ns;   // spent in polls since the last tick
     uint64_t tick_ns;
     struct command_wait *commands;
     uint64_t command_token;

@@ -47,15 +47,19 @@ static const struct {
     const char *name, *text;
 } reasons[CARRICK_REASON_COUNT] = {
     [CARRICK_REASON_NONE] = {"none", "no reason was given"},
-    [CARRICK_REASON_VERSION] = {"version", "the nodes speak no common protocol version; upgrade the older one"},
-    [CARRICK_REASON_CLUSTER] = {"cluster", "the partner belongs to another cluster; compare \"cluster\" on both nodes"},
-    [CARRICK_REASON_NODE] = {"node", "the other end is not the node, manager or link that the configuration names; "
-                                     "check addresses and cabling"},
-    [CARRICK_REASON_AUTHENTICATION] = {"authentication",
-                                       "the cluster keys differ; copy the key file from one node to the other"},
+    [CARRICK_REASON_VERSION] =
+        {"version", "the nodes speak no common protocol version; upgrade the older one"},
+    [CARRICK_REASON_CLUSTER] =
+        {"cluster", "the partner belongs to another cluster; compare \"cluster\" on both nodes"},
+    [CARRICK_REASON_NODE] =
+        {"node", "the other end is not the node, manager or link that the configuration names; "
+                 "check addresses and cabling"},
+    [CARRICK_REASON_AUTHENTICATION] =
+        {"authentication", "the cluster keys differ; copy the key file from one node to the other"},
     [CARRICK_REASON_CONFIGURATION] = {"configuration",
                                       "the configurations differ; use the same file on both nodes"},
-    [CARRICK_REASON_RESOURCES] = {"resources", "what the partner's clients ask for cannot be given here"},
+    [CARRICK_REASON_RESOURCES] = {"resources",
+                                  "what the partner's clients ask for cannot be given here"},
     [CARRICK_REASON_PROTOCOL] = {"protocol", "the partner sent what the protocol does not allow"},
     [CARRICK_REASON_DEADLINE] = {"deadline", "a step of bring-up took longer than bringup_ms"},
     [CARRICK_REASON_LINK_LOST] = {"link-lost", "no link to the partner is left"},
@@ -63,8 +67,10 @@ static const struct {
     [CARRICK_REASON_OPERATOR] = {"operator", "by command"},
     [CARRICK_REASON_SHUTDOWN] = {"shutdown", "the daemon is stopping"},
     [CARRICK_REASON_CLIENT] = {"client", "a client asked for it"},
-    [CARRICK_REASON_DUPLICATE] = {"duplicate", "both nodes connected at once; the other connection stays"},
-    [CARRICK_REASON_STALE_SESSION] = {"stale-session", "the connection belongs to a session that is over"},
+    [CARRICK_REASON_DUPLICATE] = {"duplicate",
+                                  "both nodes connected at once; the other connection stays"},
+    [CARRICK_REASON_STALE_SESSION] = {"stale-session",
+                                      "the connection belongs to a session that is over"},
     [CARRICK_REASON_PARTNER_ENDED] = {"partner-ended", "the partner ended the session"},
     [CARRICK_REASON_NOT_READY] = {"not-ready", "not able to take a connection at this moment"},
 };
@@ -82,11 +88,11 @@ const char *reason_text(uint32_t reason)
 const char *session_state_name(uint32_t state)
 {
     static const char *const names[CARRICK_SESSION_STATE_COUNT] = {
-        [CARRICK_SESSION_IDLE] = "idle",         [CARRICK_SESSION_READING] = "reading",
-        [CARRICK_SESSION_WRITING] = "writing",   [CARRICK_SESSION_CHECKING] = "checking",
-        [CARRICK_SESSION_TELLING] = "telling",   [CARRICK_SESSION_BUILDING] = "building",
-        [CARRICK_SESSION_READY] = "ready",       [CARRICK_SESSION_UP] = "up",
-        [CARRICK_SESSION_ENDING] = "ending",     [CARRICK_SESSION_CLOSING] = "closing",
+        [CARRICK_SESSION_IDLE] = "idle",       [CARRICK_SESSION_READING] = "reading",
+        [CARRICK_SESSION_WRITING] = "writing", [CARRICK_SESSION_CHECKING] = "checking",
+        [CARRICK_SESSION_TELLING] = "telling", [CARRICK_SESSION_BUILDING] = "building",
+        [CARRICK_SESSION_READY] = "ready",     [CARRICK_SESSION_UP] = "up",
+        [CARRICK_SESSION_ENDING] = "ending",   [CARRICK_SESSION_CLOSING] = "closing",
     };
     return state < CARRICK_SESSION_STATE_COUNT ? names[state] : "unknown";
 }
@@ -94,8 +100,8 @@ const char *session_state_name(uint32_t state)
 const char *boot_stage_name(uint32_t stage)
 {
     static const char *const names[] = {
-        [CARRICK_BOOT_UNKNOWN] = "unknown",   [CARRICK_BOOT_INITRAMFS] = "initramfs",
-        [CARRICK_BOOT_ROOT] = "root",         [CARRICK_BOOT_SERVICES] = "services",
+        [CARRICK_BOOT_UNKNOWN] = "unknown", [CARRICK_BOOT_INITRAMFS] = "initramfs",
+        [CARRICK_BOOT_ROOT] = "root",       [CARRICK_BOOT_SERVICES] = "services",
         [CARRICK_BOOT_SERVING] = "serving",
     };
     return stage < sizeof(names) / sizeof(names[0]) ? names[stage] : "unknown";

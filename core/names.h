@@ -6,9 +6,9 @@
 
 #include <carrick/types.h>
 
-const char *status_name(int status);           // "timeout"
-const char *reason_name(uint32_t reason);      // "link-lost"
-const char *reason_text(uint32_t reason);      // what it means and what to do
+const char *status_name(int status);            // "timeout"
+const char *reason_name(uint32_t reason);       // "link-lost"
+const char *reason_text(uint32_t reason);       // what it means and what to do
 const char *session_state_name(uint32_t state); // "up"
 const char *boot_stage_name(uint32_t stage);
 

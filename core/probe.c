@@ -55,7 +55,8 @@ static void probe_done(void *arg, int status)
     lane->probe_at_ns = 0;
     latency_take(link, env_now_ns(manager->env) - posted_at_ns);
     // Torn for once is no news: the next probe reads again.
-    if (status_line_read(region_at(manager->scratch, probe_offset(lane)), &line, NULL) != CARRICK_OK)
+    if (status_line_read(region_at(manager->scratch, probe_offset(lane)), &line, NULL) !=
+        CARRICK_OK)
         return;
     if (!partner_status_take(manager, &line, posted_at_ns) &&
         manager->session.state != CARRICK_SESSION_CLOSING)

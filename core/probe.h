@@ -7,7 +7,8 @@
 
 #include "core/model.h"
 
-#define PROBE_SLOTS 4u // conns of a link in turn, so that a late answer never meets a newer conn's probe
+#define PROBE_SLOTS                                                                                \
+    4u // conns of a link in turn, so that a late answer never meets a newer conn's probe
 
 // The scratch region: tables as they go out, at the offsets that they have in the inbox; then one status line for
 // bring-up; then those of the probes.

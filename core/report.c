@@ -65,7 +65,8 @@ static struct json_object *report_ending(const struct manager *manager, const st
     object = json_object_new_object();
     add_string(object, "by", ending->by_partner ? "partner" : "local");
     add_string(object, "reason", reason_name(ending->reason));
-    add_string(object, "text", ending->text[0] == '\0' ? reason_text(ending->reason) : ending->text);
+    add_string(object, "text",
+               ending->text[0] == '\0' ? reason_text(ending->reason) : ending->text);
     add_number(object, "age_ms", age_ms(manager, ending->at_ns));
     return object;
 }

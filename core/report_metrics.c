@@ -52,7 +52,8 @@ static void link_metrics(const struct link *link, struct metrics_sink *sink)
     metrics_sample_ns(sink, labels, 3, link->latency_ns);
     metrics_family(sink, "carrick_link_vis", METRICS_GAUGE, "VIs on the link.");
     metrics_sample(sink, labels, 3, link->vis);
-    metrics_family(sink, "carrick_link_inflight_bytes", METRICS_GAUGE, "Bytes posted and not proven.");
+    metrics_family(sink, "carrick_link_inflight_bytes", METRICS_GAUGE,
+                   "Bytes posted and not proven.");
     metrics_sample(sink, labels, 3, bytes);
     metrics_family(sink, "carrick_link_inflight_operations", METRICS_GAUGE,
                    "Operations posted and not proven.");

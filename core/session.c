@@ -95,8 +95,7 @@ void session_tick(struct manager *manager, uint64_t now_ns)
         if (session->state == CARRICK_SESSION_ENDING)
             session->end_now = true;
         else
-            session_refuse(manager, CARRICK_REASON_DEADLINE,
-                           session_state_name(session->state));
+            session_refuse(manager, CARRICK_REASON_DEADLINE, session_state_name(session->state));
     }
     if (session->state == CARRICK_SESSION_UP && session->lost_since_ns != 0 &&
         now_ns > session->lost_since_ns + lost_ns) {
@@ -143,9 +142,8 @@ void session_refused(struct manager *manager, bool by_partner, uint32_t reason, 
 
 void session_refuse(struct manager *manager, uint32_t reason, const char *text)
 {
-    struct message message = {.type = MESSAGE_REFUSE,
-                              .session = manager->session.id,
-                              .end = {.reason = reason}};
+    struct message message = {
+        .type = MESSAGE_REFUSE, .session = manager->session.id, .end = {.reason = reason}};
 
     if (manager->session.end_asked)
         return;

@@ -14,12 +14,12 @@
 #include "core/model.h"
 
 enum session_event {
-    SESSION_EVENT_JOINED,     // a conn has joined: there is a way to read and write
-    SESSION_EVENT_READ,       // the partner's status line is whole and of the incarnation that was proven
-    SESSION_EVENT_WROTE,      // our peer information is written and announced
-    SESSION_EVENT_TAKEN,      // each side has taken the other's peer information, and one version rules
-    SESSION_EVENT_TOLD,       // client information is exchanged
-    SESSION_EVENT_BUILT,      // regions and VIs are made
+    SESSION_EVENT_JOINED, // a conn has joined: there is a way to read and write
+    SESSION_EVENT_READ, // the partner's status line is whole and of the incarnation that was proven
+    SESSION_EVENT_WROTE, // our peer information is written and announced
+    SESSION_EVENT_TAKEN, // each side has taken the other's peer information, and one version rules
+    SESSION_EVENT_TOLD,  // client information is exchanged
+    SESSION_EVENT_BUILT, // regions and VIs are made
     SESSION_EVENT_BOTH_READY, // both sides have written READY
     SESSION_EVENT_END,        // to be ended in order
     SESSION_EVENT_OVER,       // clients and partner are done, or there is nobody to wait for
@@ -49,7 +49,8 @@ bool session_send(struct manager *manager, const struct message *message);
 void session_publish(struct manager *manager); // the status line
 
 // What conns and links tell it.
-uint32_t session_conn_proven(struct manager *manager, struct conn *conn); // enum carrick_reason; NONE: welcome
+uint32_t session_conn_proven(struct manager *manager,
+                             struct conn *conn); // enum carrick_reason; NONE: welcome
 void session_conn_joined(struct manager *manager, struct conn *conn);
 void session_conn_lost(struct manager *manager, struct conn *conn);
 void session_control_available(struct manager *manager);
@@ -58,11 +59,12 @@ void session_link_idle(struct manager *manager);
 void session_message(struct conn *conn, const struct message *message);
 void session_partner_refused(struct manager *manager, uint32_t reason, const char *text);
 void session_partner_ready(struct manager *manager);
-void session_partner_sends(struct manager *manager); // a client's send has come, before it is delivered
+void session_partner_sends(
+    struct manager *manager); // a client's send has come, before it is delivered
 
 // session_bringup.c
-void session_step(struct manager *manager);                // of the present state
-void session_entered(struct manager *manager);             // … when it begins
+void session_step(struct manager *manager);    // of the present state
+void session_entered(struct manager *manager); // … when it begins
 void session_table_message(struct manager *manager, const struct message *message);
 
 // session_clients.c

@@ -42,8 +42,8 @@ static void status_was_read(void *arg, int status)
     }
     session->read_good = true;
     session->partner_took = line.taken_incarnation == manager->incarnation &&
-                            line.taken_generation == session->generation &&
-                            session->peer_taken && line.version_ruling == session->version;
+                            line.taken_generation == session->generation && session->peer_taken &&
+                            line.version_ruling == session->version;
 }
 
 static void status_read(struct manager *manager)
@@ -96,7 +96,8 @@ static void table_was_written(void *arg, int status)
     message.table.kind = kind;
     message.table.length = (uint32_t)session->table_bytes;
     message.table.generation = session->generation;
-    message.table.crc = crc32c(region_at(manager->scratch, table_offset(kind)), session->table_bytes);
+    message.table.crc =
+        crc32c(region_at(manager->scratch, table_offset(kind)), session->table_bytes);
     session->wrote = lane_send_message(&session->boot->control, &message);
     if (!session->wrote)
         conn_fail(session->boot, CARRICK_ERR_NO_MEMORY, "no room to announce a table");
@@ -197,8 +198,8 @@ static uint32_t peer_info_take(struct manager *manager, const void *data, size_t
     reason = peer_info_check(manager, &info);
     if (reason != CARRICK_REASON_NONE)
         return reason;
-    session->version = info.version_max < PROTOCOL_VERSION_MAX ? info.version_max
-                                                               : PROTOCOL_VERSION_MAX;
+    session->version =
+        info.version_max < PROTOCOL_VERSION_MAX ? info.version_max : PROTOCOL_VERSION_MAX;
     session->peer_taken = true;
     session->retry_ns = 0;
     session_publish(manager);
@@ -241,7 +242,8 @@ void session_table_message(struct manager *manager, const struct message *messag
     uint32_t length = message->table.length, kind = message->table.kind, reason;
     uint8_t *copy;
 
-    if (manager->session.end_asked || message->table.generation != manager->session.partner_generation)
+    if (manager->session.end_asked ||
+        message->table.generation != manager->session.partner_generation)
         return;
     // The partner can write the inbox at any time: what is checked must be what is used.
     copy = malloc(length + 1u);
@@ -345,10 +347,14 @@ static void up_step(struct manager *manager)
 void session_step(struct manager *manager)
 {
     static void (*const steps[CARRICK_SESSION_STATE_COUNT])(struct manager *) = {
-        [CARRICK_SESSION_IDLE] = idle_step,         [CARRICK_SESSION_READING] = reading_step,
-        [CARRICK_SESSION_WRITING] = writing_step,   [CARRICK_SESSION_CHECKING] = checking_step,
-        [CARRICK_SESSION_TELLING] = telling_step,   [CARRICK_SESSION_BUILDING] = building_step,
-        [CARRICK_SESSION_READY] = ready_step,       [CARRICK_SESSION_UP] = up_step,
+        [CARRICK_SESSION_IDLE] = idle_step,
+        [CARRICK_SESSION_READING] = reading_step,
+        [CARRICK_SESSION_WRITING] = writing_step,
+        [CARRICK_SESSION_CHECKING] = checking_step,
+        [CARRICK_SESSION_TELLING] = telling_step,
+        [CARRICK_SESSION_BUILDING] = building_step,
+        [CARRICK_SESSION_READY] = ready_step,
+        [CARRICK_SESSION_UP] = up_step,
         [CARRICK_SESSION_ENDING] = session_ending_step,
         [CARRICK_SESSION_CLOSING] = session_closing_step,
     };

@@ -156,8 +156,8 @@ static int here_make_all(struct client *client)
 
 static int client_build(struct client *client)
 {
-    uint32_t vis = client->need.vis > client->partner_need.vis ? client->need.vis
-                                                               : client->partner_need.vis;
+    uint32_t vis =
+        client->need.vis > client->partner_need.vis ? client->need.vis : client->partner_need.vis;
     int status = vis > CARRICK_CLIENT_VIS_MAX ? CARRICK_ERR_LIMIT : here_make_all(client);
 
     free(client->there_bytes);

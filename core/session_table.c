@@ -36,11 +36,15 @@ enum carrick_session_state session_next(enum carrick_session_state state, enum s
 const char *session_event_name(enum session_event event)
 {
     static const char *const names[SESSION_EVENT_COUNT] = {
-        [SESSION_EVENT_JOINED] = "joined", [SESSION_EVENT_READ] = "read",
-        [SESSION_EVENT_WROTE] = "wrote",   [SESSION_EVENT_TAKEN] = "taken",
-        [SESSION_EVENT_TOLD] = "told",     [SESSION_EVENT_BUILT] = "built",
+        [SESSION_EVENT_JOINED] = "joined",
+        [SESSION_EVENT_READ] = "read",
+        [SESSION_EVENT_WROTE] = "wrote",
+        [SESSION_EVENT_TAKEN] = "taken",
+        [SESSION_EVENT_TOLD] = "told",
+        [SESSION_EVENT_BUILT] = "built",
         [SESSION_EVENT_BOTH_READY] = "both-ready",
-        [SESSION_EVENT_END] = "end",       [SESSION_EVENT_OVER] = "over",
+        [SESSION_EVENT_END] = "end",
+        [SESSION_EVENT_OVER] = "over",
         [SESSION_EVENT_CLOSED] = "closed",
     };
     return names[event];

@@ -17,12 +17,12 @@
 
 // The line in host form. docs/protocol.md has the bytes.
 struct status_line {
-    uint16_t version_max;   // highest protocol version that this node speaks
+    uint16_t version_max;    // highest protocol version that this node speaks
     uint16_t version_ruling; // the one that rules this session; 0 until known
-    uint8_t session_state;  // enum carrick_session_state
-    uint8_t boot_stage;     // enum carrick_boot_stage
+    uint8_t session_state;   // enum carrick_session_state
+    uint8_t boot_stage;      // enum carrick_boot_stage
     uint16_t load_permille;
-    uint16_t refusal;       // enum carrick_reason for which the partner is refused; 0: it is not
+    uint16_t refusal; // enum carrick_reason for which the partner is refused; 0: it is not
     uint64_t incarnation;
     uint64_t taken_incarnation; // of the partner whose peer information was taken; 0: none
     uint32_t generation;        // counts the sessions of this incarnation

@@ -139,7 +139,8 @@ int message_get(const void *data, size_t length, struct message *message);
 
 #define SEND_HEADER_BYTES 16u
 
-#define SEND_MARK UINT64_MAX // in place of a VI: the send is a mark of the lane itself, without a body
+#define SEND_MARK                                                                                  \
+    UINT64_MAX // in place of a VI: the send is a mark of the lane itself, without a body
 
 enum lane_mark {
     LANE_MARK_HELLO = 1, // the connecting side's first send: the lane stands

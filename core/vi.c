@@ -109,8 +109,7 @@ static void vi_tell(struct vi *vi, uint16_t type)
     struct message message = {
         .type = type,
         .session = manager->session.id,
-        .vi = {.identity = vi->identity,
-               .sequence = type == MESSAGE_VI_CLOSE ? vi->sends_done : 0},
+        .vi = {.identity = vi->identity, .sequence = type == MESSAGE_VI_CLOSE ? vi->sends_done : 0},
     };
 
     session_send(manager, &message);
@@ -363,8 +362,8 @@ static int op_check(const struct vi *vi, const struct carrick_op *op)
         if (op->there_offset > client->there_bytes[op->there] ||
             op->length > client->there_bytes[op->there] - op->there_offset)
             return CARRICK_ERR_BOUNDS;
-        if ((client->wants[op->there].access & (op->operation == CARRICK_CLIENT_WRITE
-                                                    ? CARRICK_ACCESS_REMOTE_WRITE
+        if ((client->wants[op->there].access &
+             (op->operation == CARRICK_CLIENT_WRITE ? CARRICK_ACCESS_REMOTE_WRITE
                                                     : CARRICK_ACCESS_REMOTE_READ)) == 0)
             return CARRICK_ERR_DENIED;
         return CARRICK_OK;

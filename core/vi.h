@@ -11,12 +11,14 @@
 #include "core/model.h"
 
 // vi.c
-int vi_make_all(struct client *client); // those of bring-up, which are open on both sides with READY
+int vi_make_all(
+    struct client *client); // those of bring-up, which are open on both sides with READY
 int vi_open(struct client *client, uint32_t number, struct vi **vi);
 int vi_close(struct vi *vi);
 void vi_close_if_drained(struct vi *vi);
 void vi_close_drained(struct manager *manager); // those that vi_close was called for
-void vi_end_all(struct client *client); // with the session: all that is outstanding completes as such
+void vi_end_all(
+    struct client *client); // with the session: all that is outstanding completes as such
 uint32_t vi_open_count(const struct manager *manager);
 int vi_post(struct vi *vi, const struct carrick_op *ops, uint32_t count);
 uint32_t vi_room(const struct vi *vi);

@@ -17,9 +17,9 @@
 #define VIS 3u
 #define WORDS 32u
 #define CELL_BYTES (WORDS * 8u)
-#define CELLS 96u      // of each VI, for this side to write at any time
-#define HANDED 16u     // of each VI, written once, then the partner's until it gives them back
-#define DEPTH 12u      // cells under way, per VI
+#define CELLS 96u  // of each VI, for this side to write at any time
+#define HANDED 16u // of each VI, written once, then the partner's until it gives them back
+#define DEPTH 12u  // cells under way, per VI
 #define VI_CELLS (CELLS + HANDED)
 #define REGION_BYTES ((uint64_t)VIS * VI_CELLS * CELL_BYTES)
 #define SCAN_NS 1000000u
@@ -158,11 +158,8 @@ static void cell_read(struct carrick_client *ghost, uint32_t vi, uint32_t cell, 
     if (ghost->host->post(ghost->vis[vi], &op, 1) != CARRICK_OK)
         return;
     ghost->reads++;
-    ghost->slots[slot] = (struct slot){.vi = vi,
-                                       .cell = cell,
-                                       .stamp = ghost->completed[vi][cell],
-                                       .busy = true,
-                                       .reading = true};
+    ghost->slots[slot] = (struct slot){
+        .vi = vi, .cell = cell, .stamp = ghost->completed[vi][cell], .busy = true, .reading = true};
 }
 
 static void pump(struct carrick_client *ghost)
@@ -208,7 +205,8 @@ static int ghost_create(const struct carrick_client_host *host, const char *conf
     if (ghost == NULL)
         return CARRICK_ERR_NO_MEMORY;
     ghost->host = host;
-    if (host->region_create(host, (uint64_t)VIS * DEPTH * CELL_BYTES, &ghost->buffer) != CARRICK_OK ||
+    if (host->region_create(host, (uint64_t)VIS * DEPTH * CELL_BYTES, &ghost->buffer) !=
+            CARRICK_OK ||
         host->base->timer_create(host->base, tick, ghost, &ghost->timer) != CARRICK_OK) {
         free(ghost);
         return CARRICK_ERR_NO_MEMORY;

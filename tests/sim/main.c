@@ -247,7 +247,7 @@ static bool goes_red(const struct options *options, bool break_fence, bool break
 }
 
 #define RED_HISTORIES 40u
-#define GHOST_HISTORIES 500u // of 200 link failures each
+#define GHOST_HISTORIES 640u // of about 175 link failures each
 
 static struct tally suite(const struct options *given)
 {
