@@ -247,22 +247,30 @@ static bool goes_red(const struct options *options, bool break_fence, bool break
 }
 
 #define RED_HISTORIES 40u
-#define GHOST_HISTORIES 640u // of about 175 link failures each
+#define GHOST_FAILURES                                                                             \
+    100000u // link failures for a full suite of FULL_HISTORIES, and in proportion for fewer
+#define FULL_HISTORIES 1000u
+#define FAILURES_PER_HISTORY 125u // at least, on the average
 
 static struct tally suite(const struct options *given)
 {
     struct options options = *given;
     struct tally tally = many(&options), ghosts;
+    uint64_t failures = given->histories >= FULL_HISTORIES
+                            ? GHOST_FAILURES
+                            : given->histories * GHOST_FAILURES / FULL_HISTORIES;
+    char what[64];
 
     printf("%llu histories\n", (unsigned long long)(tally.passed + tally.failed));
     numbers_print(&tally.numbers);
     options.world.scenario = scenario_find("ghost");
-    options.histories = GHOST_HISTORIES;
+    options.histories = failures / FAILURES_PER_HISTORY + 1;
     ghosts = many(&options);
     numbers_print(&ghosts.numbers);
     tally.failed += ghosts.failed;
-    check_print(&tally, "no ghost write in 100,000 link failures",
-                ghosts.failed == 0 && ghosts.numbers.link_failures >= 100000);
+    snprintf(what, sizeof(what), "no ghost write in %llu link failures",
+             (unsigned long long)failures);
+    check_print(&tally, what, ghosts.failed == 0 && ghosts.numbers.link_failures >= failures);
     check_print(&tally, "a seed replays to the same history", replays_alike(given));
     check_print(&tally, "goes red when the fence is taken out",
                 goes_red(given, true, false, RED_HISTORIES));
@@ -283,9 +291,11 @@ static void usage(void)
          "drawn from a seed, and happens again with it.\n"
          "\n"
          "  --seed N          one history (the default is 1); with --histories: the first of them\n"
-         "  --histories N     the test suite: N histories, 100,000 link failures, and proof that "
-         "the\n"
-         "                    judges notice; with --scenario: N histories of that kind\n"
+         "  --histories N     the test suite: N histories, 100 link failures for each (up to "
+         "100,000), "
+         "and\n"
+         "                    proof that the judges notice; with --scenario: N histories of that "
+         "kind\n"
          "  --verbose         prints what happens\n"
          "  --scenario NAME   of that kind; else the seed's last two digits choose\n"
          "  --steps N         number of faults of a history; else the seed chooses\n"
