@@ -174,7 +174,9 @@ static void conn_message(struct conn *conn, const struct carrick_event *event)
     if (message.type == MESSAGE_PROOF || message.type == MESSAGE_WELCOME) {
         conn_prove_message(conn, &message);
     } else if (message.type == MESSAGE_REFUSE) {
-        session_refused(conn->link->manager, true, message.end.reason, message.end.text);
+        // A stranger that connected to us can say what it likes.
+        if (conn->initiator || conn->state >= CONN_JOINING)
+            session_refused(conn->link->manager, true, message.end.reason, message.end.text);
         // Before the proof it may be anybody's word; it then ends this connection and no more.
         if (conn->state >= CONN_JOINING && message.session == conn->link->manager->session.id)
             session_partner_refused(conn->link->manager, message.end.reason, message.end.text);

@@ -119,6 +119,8 @@ void conn_lane_requested(struct link *link, const struct carrick_event *event)
     options.data = data;
     options.data_bytes = LANE_REPLY_BYTES;
     if (link->ops->endpoint_accept(event->endpoint, &options) != CARRICK_OK) {
+        reject_make(CARRICK_REASON_NOT_READY, data);
+        link->ops->endpoint_reject(event->endpoint, data, REJECT_BYTES);
         conn_fail(conn, CARRICK_ERR_UNREACHABLE, "a lane cannot be accepted");
         return;
     }

@@ -288,13 +288,16 @@ unsigned manager_poll(struct manager *manager)
         count += link_poll(&manager->links[i]);
     clients_flush(manager);
     manager->polling = false;
-    if (count == 0)
-        return 0;
     now_ns = env_now_ns(manager->env);
-    manager->active_ns = now_ns;
-    manager->busy_ns += now_ns - began_ns;
-    for (uint32_t i = 0; i < manager->link_count; i++)
-        link_arm(&manager->links[i]);
+    if (count > 0) {
+        manager->active_ns = now_ns;
+        manager->busy_ns += now_ns - began_ns;
+    }
+    // A device may have more to do although this poll brought no event: only arming tells. A loop that goes on
+    // polling does not arm: the device would look at its descriptors each time, and wake one that nobody waits for.
+    if (manager_spin_until_ns(manager) <= now_ns)
+        for (uint32_t i = 0; i < manager->link_count; i++)
+            link_arm(&manager->links[i]);
     return count;
 }
 

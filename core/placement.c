@@ -177,6 +177,12 @@ static void vi_respread(struct vi *vi)
     }
 }
 
+void placement_drained(struct vi *vi)
+{
+    if (vi->lane != NULL && vi_wants_lane(vi))
+        vi_respread(vi);
+}
+
 static void placement_spread(struct manager *manager, bool only_moving)
 {
     for (uint32_t i = 0; i < manager->ranked_count; i++)

@@ -17,6 +17,8 @@ int placement_reload(struct manager *manager, const struct config_policy *policy
 void placement_place(struct vi *vi);
 // A link came up: stalled VIs are placed, and the others are spread anew.
 void placement_link_up(struct link *link);
+// A VI that is to move has nothing in flight any more.
+void placement_drained(struct vi *vi);
 // A VI that is to move has nothing in flight any more; a link's hold is over.
 void placement_tick(struct manager *manager);
 

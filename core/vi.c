@@ -12,20 +12,22 @@
 
 // ---- making
 
+// The table is made once in its full size: clients hold a pointer to it (struct carrick_session_info). Only what is
+// used of it costs memory, and only what lies below vis_room is looked at.
 static int vis_room(struct client *client, uint32_t number)
 {
     uint32_t room = client->vis_room == 0 ? 16 : client->vis_room;
-    struct vi **vis;
 
     if (number < client->vis_room)
         return CARRICK_OK;
+    if (number >= CARRICK_CLIENT_VIS_MAX)
+        return CARRICK_ERR_LIMIT;
+    if (client->vis == NULL)
+        client->vis = calloc(CARRICK_CLIENT_VIS_MAX, sizeof(*client->vis));
+    if (client->vis == NULL)
+        return CARRICK_ERR_NO_MEMORY;
     while (room <= number)
         room *= 2;
-    vis = realloc(client->vis, room * sizeof(*vis));
-    if (vis == NULL)
-        return CARRICK_ERR_NO_MEMORY;
-    memset(vis + client->vis_room, 0, (room - client->vis_room) * sizeof(*vis));
-    client->vis = vis;
     client->vis_room = room;
     return CARRICK_OK;
 }

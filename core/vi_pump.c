@@ -9,6 +9,7 @@
 #include "core/conn.h"
 #include "core/lane.h"
 #include "core/link.h"
+#include "core/placement.h"
 #include "core/region.h"
 #include "core/vi.h"
 
@@ -314,6 +315,9 @@ void vi_chunk_done(struct vi *vi, struct vi_op *op, uint64_t bytes)
         }
         vi_complete_head(vi);
     }
+    // One that waits to go over to another link goes now: until then it posts nothing.
+    if (vi->moving && vi->inflight == 0)
+        placement_drained(vi);
     vi_close_if_drained(vi);
 }
 

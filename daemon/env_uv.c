@@ -16,12 +16,18 @@ struct env_uv {
     struct env env; // first: a struct env is cast back
     uv_loop_t loop;
     struct mailbox mailbox;
+    uv_idle_t turn;         // active while a timer of no delay waits
+    struct env_timer *soon; // those timers, in order
+    struct env_timer **soon_end;
     void (*log)(void *arg, const struct env_record *record);
     void *arg;
 };
 
 struct env_timer {
     uv_timer_t uv;
+    struct env_uv *env;
+    struct env_timer *soon_next;
+    bool soon;
     void (*fn)(void *arg);
     void *arg;
 };
@@ -90,15 +96,68 @@ static struct env_timer *create_timer(struct env *env, void (*fn)(void *arg), vo
         return NULL;
     uv_timer_init(&of(env)->loop, &timer->uv);
     timer->uv.data = timer;
+    timer->env = of(env);
+    timer->soon_next = NULL;
+    timer->soon = false;
     timer->fn = fn;
     timer->arg = arg;
     return timer;
+}
+
+// A timer without a delay fires in the loop's next turn. libuv's own would fire again in the same turn when it is
+// started in its callback, and whoever always has more to do would never let the loop look at anything else.
+static void soon_add(struct env_timer *timer)
+{
+    struct env_uv *env = timer->env;
+    if (timer->soon)
+        return;
+    timer->soon = true;
+    timer->soon_next = NULL;
+    *env->soon_end = timer;
+    env->soon_end = &timer->soon_next;
+}
+
+static void soon_remove(struct env_timer *timer)
+{
+    struct env_uv *env = timer->env;
+    if (!timer->soon)
+        return;
+    struct env_timer **at = &env->soon;
+    while (*at != timer)
+        at = &(*at)->soon_next;
+    *at = timer->soon_next;
+    if (env->soon_end == &timer->soon_next)
+        env->soon_end = at;
+    timer->soon = false;
+}
+
+static void on_turn(uv_idle_t *turn)
+{
+    struct env_uv *env = turn->data;
+    unsigned count = 0;
+    // As many as wait now: what is started meanwhile has the next turn.
+    for (struct env_timer *timer = env->soon; timer; timer = timer->soon_next)
+        count++;
+    for (; count > 0 && env->soon; count--) {
+        struct env_timer *timer = env->soon;
+        soon_remove(timer);
+        timer->fn(timer->arg);
+    }
+    if (!env->soon)
+        uv_idle_stop(turn);
 }
 
 // The loop counts milliseconds of the same clock from when it last looked. The timer is due at the first of them that
 // is not before the wanted instant: so it is never early, however old the loop's time is.
 static void start_timer(struct env_timer *timer, uint64_t delay_ns)
 {
+    soon_remove(timer);
+    if (delay_ns == 0) {
+        uv_timer_stop(&timer->uv);
+        soon_add(timer);
+        uv_idle_start(&timer->env->turn, on_turn);
+        return;
+    }
     uint64_t now = now_ns(NULL);
     uint64_t due_ns = delay_ns < UINT64_MAX / 2 - now ? now + delay_ns : UINT64_MAX / 2;
     uint64_t due_ms = (due_ns + ENV_MS - 1) / ENV_MS;
@@ -108,13 +167,16 @@ static void start_timer(struct env_timer *timer, uint64_t delay_ns)
 
 static void stop_timer(struct env_timer *timer)
 {
+    soon_remove(timer);
     uv_timer_stop(&timer->uv);
 }
 
 static void destroy_timer(struct env_timer *timer)
 {
-    if (timer)
-        uv_close((uv_handle_t *)&timer->uv, free_handle);
+    if (!timer)
+        return;
+    soon_remove(timer);
+    uv_close((uv_handle_t *)&timer->uv, free_handle);
 }
 
 // ---- watches
@@ -225,14 +287,19 @@ int env_uv_create(void (*log)(void *arg, const struct env_record *record), void 
     if (!made)
         return CARRICK_ERR_NO_MEMORY;
     made->env.ops = &ops;
+    made->soon_end = &made->soon;
     made->log = log;
     made->arg = arg;
     if (uv_loop_init(&made->loop)) {
         free(made);
         return CARRICK_ERR_SYSTEM;
     }
+    uv_idle_init(&made->loop, &made->turn);
+    made->turn.data = made;
     int status = mailbox_open(&made->mailbox, &made->loop);
     if (status) {
+        uv_close((uv_handle_t *)&made->turn, NULL);
+        uv_run(&made->loop, UV_RUN_NOWAIT);
         uv_loop_close(&made->loop);
         free(made);
         return status;
@@ -269,6 +336,7 @@ void env_uv_close(struct env_uv *env)
     unsigned left = 0;
     uv_run(&env->loop, UV_RUN_NOWAIT);
     uv_run(&env->loop, UV_RUN_NOWAIT);
+    uv_close((uv_handle_t *)&env->turn, NULL);
     uv_walk(&env->loop, close_left_over, &left);
     if (left) {
         char text[80];

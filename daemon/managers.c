@@ -130,11 +130,17 @@ static void run_loop(struct member *member)
 {
     struct env *env = env_uv_env(member->env);
     uv_loop_t *loop = env_uv_loop(member->env);
+    bool spun = false;
     while (!member->stopped) {
-        uint64_t now = env_now_ns(env);
-        bool spinning = manager_spin_until_ns(member->manager) > now;
+        uint64_t until = manager_spin_until_ns(member->manager);
+        uint64_t now = until == 0 ? 0 : env_now_ns(env);
+        bool spinning = until > now;
         if (spinning)
             spin(member, env, now);
+        else if (
+            spun) // the poll that arms the devices, now that the loop is to sleep; or finds more
+            spinning = manager_poll(member->manager) > 0;
+        spun = spinning;
         if (!member->stopped)
             uv_run(loop, spinning ? UV_RUN_NOWAIT : UV_RUN_ONCE);
     }

@@ -121,9 +121,9 @@ enum carrick_client_operation {
 
 struct carrick_completion {
     uint32_t struct_size;
-    int32_t
-        status; // CARRICK_OK; CARRICK_ERR_CANCELLED (VI closed here); CARRICK_ERR_SESSION_ENDED: in the last two
-        // cases it is unknown whether the operation took effect
+    // CARRICK_OK, CARRICK_ERR_CANCELLED (VI closed here) or CARRICK_ERR_SESSION_ENDED; in the last two cases it is
+    // unknown whether the operation took effect.
+    int32_t status;
     uint64_t cookie;
     struct carrick_vi *vi;
 };
@@ -219,6 +219,7 @@ struct carrick_client_ops {
     // refuses the session for lack of resources. The core maps it once and keeps it as long as size and client stay.
     int (*provide)(struct carrick_client *client, uint32_t index,
                    const struct carrick_region_want *want, struct carrick_region_backing *backing);
+    // Needed by a client that opens or closes VIs, or whose partner does: a handle is gone after CARRICK_VI_CLOSED.
     void (*vi_changed)(struct carrick_client *client, struct carrick_vi *vi, uint32_t state);
     // The client's own state as one JSON object for `carrick clients`, into text, NUL-ended within size.
     void (*describe_state)(struct carrick_client *client, char *text, size_t size);

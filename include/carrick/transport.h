@@ -61,7 +61,7 @@ struct carrick_device_caps {
     uint32_t proof; // enum carrick_proof
     uint32_t
         max_send_bytes; // longest send; at least 4352: CARRICK_SEND_BYTES_MAX and the core's header
-    uint64_t max_message_bytes; // longest read or write
+    uint64_t max_message_bytes; // longest read or write; at least 4096
     uint32_t max_posted;        // operations posted and not completed, per endpoint; at least 16
     uint32_t max_reads;         // reads among them; at least 1
     uint32_t

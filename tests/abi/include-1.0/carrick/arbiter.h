@@ -57,7 +57,8 @@ struct carrick_arbiter_ops {
     // Puts `wanted` in place of the record numbered expected_number. CARRICK_OK: it stands. CARRICK_ERR_CONFLICT:
     // another one stands, nothing was changed. CARRICK_ERR_UNKNOWN: it may or may not stand, now or later.
     int (*change)(struct carrick_arbiter *arbiter, const char *group, uint64_t expected_number,
-                  const struct carrick_arbiter_record *wanted, uint32_t timeout_ms, uint64_t cookie);
+                  const struct carrick_arbiter_record *wanted, uint32_t timeout_ms,
+                  uint64_t cookie);
 };
 
 #ifdef __cplusplus

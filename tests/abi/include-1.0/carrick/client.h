@@ -47,8 +47,9 @@ struct carrick_region_want {
 // The answer to describe. The client fills counts and wants; the arrays are the core's.
 struct carrick_client_info {
     uint32_t struct_size;
-    uint32_t vis;        // VIs that it needs, 1 .. CARRICK_CLIENT_VIS_MAX. The larger number of both sides is made.
-    uint32_t version;    // of the client's own protocol; the partner's client sees it in ready
+    uint32_t
+        vis; // VIs that it needs, 1 .. CARRICK_CLIENT_VIS_MAX. The larger number of both sides is made.
+    uint32_t version;      // of the client's own protocol; the partner's client sees it in ready
     uint32_t region_count; // how many of wants are filled
     uint32_t region_max;   // room in wants
     uint32_t reserved;
@@ -58,7 +59,8 @@ struct carrick_client_info {
 // The memory behind one region that the partner's client asked for.
 struct carrick_region_backing {
     uint32_t struct_size;
-    int32_t fd;      // descriptor to map shared, which the core duplicates; -1: fresh zeroed memory of the core's
+    int32_t
+        fd; // descriptor to map shared, which the core duplicates; -1: fresh zeroed memory of the core's
     uint64_t offset; // of the region within fd, page aligned
 };
 
@@ -69,7 +71,7 @@ struct carrick_session_info {
     uint64_t session;         // identity of this session, the same on both nodes
     uint64_t incarnation;     // of this node's manager: new at each start
     uint64_t partner_incarnation;
-    uint32_t vi_count;        // open VIs, numbered from 0; vi i here is joined to vi i there
+    uint32_t vi_count; // open VIs, numbered from 0; vi i here is joined to vi i there
     uint32_t here_count;
     uint32_t there_count;
     uint32_t reserved;
@@ -111,15 +113,17 @@ struct carrick_op {
 enum carrick_client_operation {
     CARRICK_CLIENT_WRITE = 1, // completes when it is proven that the partner's memory holds it
     CARRICK_CLIENT_READ = 2,
-    CARRICK_CLIENT_SEND = 3,  // completes when the partner's manager has it; it is delivered once, in order
+    CARRICK_CLIENT_SEND =
+        3, // completes when the partner's manager has it; it is delivered once, in order
     // Completes when all before it has completed, and asks the transport to prove that now rather than when convenient.
     CARRICK_CLIENT_FLUSH = 4,
 };
 
 struct carrick_completion {
     uint32_t struct_size;
-    int32_t status; // CARRICK_OK; CARRICK_ERR_CANCELLED (VI closed here); CARRICK_ERR_SESSION_ENDED: in the last two
-                    // cases it is unknown whether the operation took effect
+    // CARRICK_OK, CARRICK_ERR_CANCELLED (VI closed here) or CARRICK_ERR_SESSION_ENDED; in the last two cases it is
+    // unknown whether the operation took effect.
+    int32_t status;
     uint64_t cookie;
     struct carrick_vi *vi;
 };
@@ -131,9 +135,9 @@ struct carrick_partner_status {
     uint32_t boot_stage;    // enum carrick_boot_stage
     uint32_t load_permille;
     uint64_t incarnation;
-    uint64_t heartbeat;       // moves on as long as the partner's manager runs
-    uint64_t shadow_sequence; // what the partner's shadow client last told by status_shadow
-    uint64_t read_at_ns;      // when the newest read began; 0: never read
+    uint64_t heartbeat;             // moves on as long as the partner's manager runs
+    uint64_t shadow_sequence;       // what the partner's shadow client last told by status_shadow
+    uint64_t read_at_ns;            // when the newest read began; 0: never read
     uint64_t heartbeat_moved_at_ns; // when a read first showed this heartbeat
     uint32_t links_up;
     uint32_t links;
@@ -215,12 +219,14 @@ struct carrick_client_ops {
     // refuses the session for lack of resources. The core maps it once and keeps it as long as size and client stay.
     int (*provide)(struct carrick_client *client, uint32_t index,
                    const struct carrick_region_want *want, struct carrick_region_backing *backing);
+    // Needed by a client that opens or closes VIs, or whose partner does: a handle is gone after CARRICK_VI_CLOSED.
     void (*vi_changed)(struct carrick_client *client, struct carrick_vi *vi, uint32_t state);
     // The client's own state as one JSON object for `carrick clients`, into text, NUL-ended within size.
     void (*describe_state)(struct carrick_client *client, char *text, size_t size);
     // An operator's command, `carrick client NAME WORD [JSON]`. Answer with host->command_reply, now or later; one that
     // is not answered within 30 s is answered for the client with a timeout.
-    int (*command)(struct carrick_client *client, const char *word, const char *json, uint64_t token);
+    int (*command)(struct carrick_client *client, const char *word, const char *json,
+                   uint64_t token);
 };
 
 static inline const struct carrick_completion *

@@ -36,14 +36,14 @@ enum carrick_kind {
 };
 
 struct carrick_plugin {
-    uint32_t struct_size; // stamped by the macro: sizeof(struct carrick_plugin) at build time
-    uint16_t abi_major;   // stamped by the macro
-    uint16_t abi_minor;   // stamped by the macro
-    uint32_t kind;        // enum carrick_kind
-    uint32_t ops_size;    // stamped by the macro: sizeof of the table at build time
-    const char *name;     // [a-z0-9_]{1,31}; the file is NAME.so
-    const char *version;  // the plugin's own, for people
-    const char *licence;  // an SPDX expression
+    uint32_t struct_size;    // stamped by the macro: sizeof(struct carrick_plugin) at build time
+    uint16_t abi_major;      // stamped by the macro
+    uint16_t abi_minor;      // stamped by the macro
+    uint32_t kind;           // enum carrick_kind
+    uint32_t ops_size;       // stamped by the macro: sizeof of the table at build time
+    const char *name;        // [a-z0-9_]{1,31}; the file is NAME.so
+    const char *version;     // the plugin's own, for people
+    const char *licence;     // an SPDX expression
     const char *description; // one line
     const void *ops;         // the table of this kind; constant while the plugin is loaded
 };
@@ -122,7 +122,8 @@ struct carrick_host {
     // (enum carrick_watch_events) as long as they are. The descriptor stays the caller's and must stay open
     // until watch_destroy. CARRICK_ERR_NOT_SUPPORTED in a simulation.
     int (*watch_create)(const struct carrick_host *host, int fd, uint32_t events,
-                        void (*fn)(void *arg, uint32_t events), void *arg, struct carrick_watch **watch);
+                        void (*fn)(void *arg, uint32_t events), void *arg,
+                        struct carrick_watch **watch);
     void (*watch_destroy)(struct carrick_watch *watch);
 
     // Runs work(arg) on a worker thread, where it may block, then done(arg) on the manager's thread. The

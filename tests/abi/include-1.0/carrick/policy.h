@@ -18,13 +18,14 @@ struct carrick_policy;
 
 struct carrick_policy_link {
     uint32_t struct_size;
-    uint32_t eligible; // 0: dead, being fenced, held down or taken down by command; must not be chosen
-    uint32_t busy;     // 1: eligible, but its queues are full at the moment
-    uint32_t vis;      // VIs that are on it now
+    uint32_t
+        eligible;  // 0: dead, being fenced, held down or taken down by command; must not be chosen
+    uint32_t busy; // 1: eligible, but its queues are full at the moment
+    uint32_t vis;  // VIs that are on it now
     uint64_t inflight_bytes;
     uint64_t inflight_ops;
-    uint64_t latency_ns;    // smoothed round trip of the probe; 0: not known yet
-    uint64_t up_since_ns;   // when it last came up
+    uint64_t latency_ns;      // smoothed round trip of the probe; 0: not known yet
+    uint64_t up_since_ns;     // when it last came up
     uint32_t weight_permille; // slow start: grows to 1000 after the link came up
     uint32_t reserved;
     const char *name;

@@ -48,25 +48,28 @@ enum carrick_proof {
 };
 
 enum carrick_capability {
-    CARRICK_CAP_NATIVE_FLUSH = 1,     // flush is an operation of the hardware; else it is done by a read
-    CARRICK_CAP_CONNECTOR_FIRST = 2,  // the connecting side must be the first to send (iWARP)
-    CARRICK_CAP_APPLIED_COUNT = 4,    // CLOSED says how many of the partner's operations were applied
-    CARRICK_CAP_ENCRYPTED = 8,        // what goes over the wire is encrypted
+    CARRICK_CAP_NATIVE_FLUSH =
+        1, // flush is an operation of the hardware; else it is done by a read
+    CARRICK_CAP_CONNECTOR_FIRST = 2, // the connecting side must be the first to send (iWARP)
+    CARRICK_CAP_APPLIED_COUNT = 4, // CLOSED says how many of the partner's operations were applied
+    CARRICK_CAP_ENCRYPTED = 8,     // what goes over the wire is encrypted
 };
 
 struct carrick_device_caps {
     uint32_t struct_size;
     uint32_t flags; // enum carrick_capability
     uint32_t proof; // enum carrick_proof
-    uint32_t max_send_bytes;    // longest send; at least 4352: CARRICK_SEND_BYTES_MAX and the core's header
-    uint64_t max_message_bytes; // longest read or write
+    uint32_t
+        max_send_bytes; // longest send; at least 4352: CARRICK_SEND_BYTES_MAX and the core's header
+    uint64_t max_message_bytes; // longest read or write; at least 4096
     uint32_t max_posted;        // operations posted and not completed, per endpoint; at least 16
     uint32_t max_reads;         // reads among them; at least 1
-    uint32_t inline_bytes;      // payload up to this is copied by post, its buffer is free when post returns
-    uint32_t request_bytes;     // private data that a connection request carries; at least 56
-    uint32_t reply_bytes;       // private data that an accept or reject carries; at least 128
-    uint32_t max_endpoints;     // 0 is no fixed limit
-    uint64_t max_locked_bytes;  // memory that can be registered in all; 0 is no fixed limit
+    uint32_t
+        inline_bytes; // payload up to this is copied by post, its buffer is free when post returns
+    uint32_t request_bytes;    // private data that a connection request carries; at least 56
+    uint32_t reply_bytes;      // private data that an accept or reject carries; at least 128
+    uint32_t max_endpoints;    // 0 is no fixed limit
+    uint64_t max_locked_bytes; // memory that can be registered in all; 0 is no fixed limit
 };
 
 // Where something lies at the partner. What base and key mean is the transport's; the core carries them to
@@ -90,7 +93,7 @@ struct carrick_region_options {
     uint32_t access; // enum carrick_access flags
     void *address;   // start of the memory, page aligned; stays mapped until DEREGISTERED
     uint64_t bytes;
-    int fd;          // descriptor behind the memory, or -1
+    int fd; // descriptor behind the memory, or -1
     uint32_t reserved;
     uint64_t cookie; // comes back in REGISTERED and DEREGISTERED
 };
@@ -105,14 +108,15 @@ struct carrick_connect_options {
     uint32_t receive_bytes;        // longest send that this side takes
     uint32_t receive_depth;        // sends that this side has room for at once
     uint32_t reserved;
-    uint64_t cookie;               // comes back in every event of the endpoint
+    uint64_t cookie; // comes back in every event of the endpoint
 };
 
 enum carrick_operation {
     CARRICK_OP_WRITE = 1, // local → remote memory
     CARRICK_OP_READ = 2,  // remote → local memory
     CARRICK_OP_SEND = 3,  // a message, which the partner gets as one RECEIVE
-    CARRICK_OP_FLUSH = 4, // completes when all that was posted before it on this endpoint is placed and visible
+    CARRICK_OP_FLUSH =
+        4, // completes when all that was posted before it on this endpoint is placed and visible
 };
 
 // One posted operation. The array and what it points to are free when post returns, the local buffer only
@@ -126,7 +130,8 @@ struct carrick_work {
     uint64_t remote;    // base + offset at the partner (read, write)
     uint32_t key;       // key at the partner (read, write)
     uint32_t reserved;
-    struct carrick_registration *registration; // of the local buffer; may be NULL for a send of <= max_send_bytes
+    struct carrick_registration
+        *registration; // of the local buffer; may be NULL for a send of <= max_send_bytes
 };
 
 enum carrick_event_type {
@@ -141,15 +146,18 @@ enum carrick_event_type {
     // endpoint_reject or endpoint_close may be called; data is its private data. The transport bounds how many
     // wait at once and for how long; cookie is the listening device's, 0.
     CARRICK_EVENT_REQUEST = 3,
-    CARRICK_EVENT_CONNECTED = 4,    // usable from now on; connecting side: data is the partner's reply
-    CARRICK_EVENT_DISCONNECTED = 5, // lost, or never came about; status says why; REFUSED: data is the reason
+    CARRICK_EVENT_CONNECTED = 4, // usable from now on; connecting side: data is the partner's reply
+    CARRICK_EVENT_DISCONNECTED =
+        5, // lost, or never came about; status says why; REFUSED: data is the reason
     // The answer to endpoint_close, after which the handle is gone. `applied` is the number of the partner's
     // operations (all kinds) that were applied here, where CARRICK_CAP_APPLIED_COUNT is set.
     CARRICK_EVENT_CLOSED = 6,
-    CARRICK_EVENT_REGISTERED = 7,   // registration, key; status not OK: it failed and the handle is gone
-    CARRICK_EVENT_DEREGISTERED = 8, // the partner cannot reach the memory any more; the handle is gone
-    CARRICK_EVENT_DEVICE_DOWN = 9,  // carrier or port lost: no endpoint of the device will work
-    CARRICK_EVENT_DEVICE_UP = 10,   // carrier or port is back
+    CARRICK_EVENT_REGISTERED =
+        7, // registration, key; status not OK: it failed and the handle is gone
+    CARRICK_EVENT_DEREGISTERED =
+        8, // the partner cannot reach the memory any more; the handle is gone
+    CARRICK_EVENT_DEVICE_DOWN = 9, // carrier or port lost: no endpoint of the device will work
+    CARRICK_EVENT_DEVICE_UP = 10,  // carrier or port is back
     // The device is gone. Every endpoint still gets its DISCONNECTED; close all, then the device.
     CARRICK_EVENT_DEVICE_REMOVED = 11,
 };
@@ -234,7 +242,8 @@ struct carrick_transport_ops {
                            const struct carrick_connect_options *options);
     // Answers a REQUEST with data that the other side finds in its DISCONNECTED, status CARRICK_ERR_REFUSED. The
     // handle is gone when it returns; no event follows.
-    void (*endpoint_reject)(struct carrick_endpoint *endpoint, const void *data, uint32_t data_bytes);
+    void (*endpoint_reject)(struct carrick_endpoint *endpoint, const void *data,
+                            uint32_t data_bytes);
     // Closes, at any point of the endpoint's life, also while it connects. CLOSED follows, also when the partner
     // or the network is dead, within a bounded time. What was posted and has not completed does not complete
     // any more. Calling it twice is the core's mistake. orderly: let the partner have what was posted before
@@ -268,7 +277,8 @@ static inline struct carrick_event *carrick_event_at(struct carrick_event *event
     return (struct carrick_event *)((char *)events + (size_t)i * events->struct_size);
 }
 
-static inline const struct carrick_work *carrick_work_at(const struct carrick_work *work, uint32_t i)
+static inline const struct carrick_work *carrick_work_at(const struct carrick_work *work,
+                                                         uint32_t i)
 {
     return (const struct carrick_work *)((const char *)work + (size_t)i * work->struct_size);
 }

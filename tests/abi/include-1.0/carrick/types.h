@@ -51,9 +51,9 @@ enum carrick_status {
     CARRICK_ERR_DENIED = 0x108,        // the caller may not do this
     CARRICK_ERR_STATE = 0x109,         // not in this state of the object
     CARRICK_ERR_BOUNDS = 0x10a,        // offset and length do not lie within the region
-    CARRICK_ERR_CONFIG = 0x10b,        // a configuration section is wrong; the error's pointer says where
-    CARRICK_ERR_VERSION = 0x10c,       // no common version
-    CARRICK_ERR_SYSTEM = 0x10d,        // a system call failed; the error's sys_errno says which way
+    CARRICK_ERR_CONFIG = 0x10b,  // a configuration section is wrong; the error's pointer says where
+    CARRICK_ERR_VERSION = 0x10c, // no common version
+    CARRICK_ERR_SYSTEM = 0x10d,  // a system call failed; the error's sys_errno says which way
 
     // One operation is lost; the endpoint or VI goes on.
     CARRICK_ERR_CANCELLED = 0x201, // ended by its owner before it was done
@@ -102,8 +102,9 @@ struct carrick_error {
     int32_t status;    // what the call returned
     int32_t sys_errno; // errno of the failed system call, or 0
     uint32_t reserved;
-    char pointer[128]; // for CARRICK_ERR_CONFIG: JSON pointer (RFC 6901) into the section handed over
-    char text[256];    // cause, actual and wanted value, and what to do; no newline
+    char pointer
+        [128];      // for CARRICK_ERR_CONFIG: JSON pointer (RFC 6901) into the section handed over
+    char text[256]; // cause, actual and wanted value, and what to do; no newline
 };
 
 enum carrick_log_level {
@@ -132,16 +133,16 @@ enum carrick_boot_stage {
 
 // State of a session (enum values are on the wire, in the status line). docs/protocol.md has the table.
 enum carrick_session_state {
-    CARRICK_SESSION_IDLE = 0,    // no link to the partner is proven
-    CARRICK_SESSION_READING = 1, // first read of the partner's status line
-    CARRICK_SESSION_WRITING = 2, // writing our peer information
+    CARRICK_SESSION_IDLE = 0,     // no link to the partner is proven
+    CARRICK_SESSION_READING = 1,  // first read of the partner's status line
+    CARRICK_SESSION_WRITING = 2,  // writing our peer information
     CARRICK_SESSION_CHECKING = 3, // second read: did the partner take it, which version rules
-    CARRICK_SESSION_TELLING = 4, // second write: our client information
+    CARRICK_SESSION_TELLING = 4,  // second write: our client information
     CARRICK_SESSION_BUILDING = 5, // making the regions and ports that the partner's table asks for
-    CARRICK_SESSION_READY = 6,   // READY written; the partner's is awaited
-    CARRICK_SESSION_UP = 7,      // clients are told; VIs carry data
-    CARRICK_SESSION_ENDING = 8,  // clients are warned and close their ports
-    CARRICK_SESSION_CLOSING = 9, // endpoints are being closed; bring-up follows
+    CARRICK_SESSION_READY = 6,    // READY written; the partner's is awaited
+    CARRICK_SESSION_UP = 7,       // clients are told; VIs carry data
+    CARRICK_SESSION_ENDING = 8,   // clients are warned and close their ports
+    CARRICK_SESSION_CLOSING = 9,  // endpoints are being closed; bring-up follows
     CARRICK_SESSION_STATE_COUNT
 };
 
@@ -158,13 +159,13 @@ enum carrick_reason {
     CARRICK_REASON_DEADLINE = 8,       // a state lasted longer than its deadline
     CARRICK_REASON_LINK_LOST = 9,      // no link left for longer than the session may wait
     CARRICK_REASON_PARTNER_RESTARTED = 10, // the partner's incarnation changed
-    CARRICK_REASON_OPERATOR = 11,      // by command
-    CARRICK_REASON_SHUTDOWN = 12,      // the daemon is stopping
-    CARRICK_REASON_CLIENT = 13,        // a client asked for it
-    CARRICK_REASON_DUPLICATE = 14,     // both connected at once and the other connection stays
-    CARRICK_REASON_STALE_SESSION = 15, // the connection was made for a session that is over
-    CARRICK_REASON_PARTNER_ENDED = 16, // the partner ended the session
-    CARRICK_REASON_NOT_READY = 17,     // not able to take a connection at this moment; try again
+    CARRICK_REASON_OPERATOR = 11,          // by command
+    CARRICK_REASON_SHUTDOWN = 12,          // the daemon is stopping
+    CARRICK_REASON_CLIENT = 13,            // a client asked for it
+    CARRICK_REASON_DUPLICATE = 14,         // both connected at once and the other connection stays
+    CARRICK_REASON_STALE_SESSION = 15,     // the connection was made for a session that is over
+    CARRICK_REASON_PARTNER_ENDED = 16,     // the partner ended the session
+    CARRICK_REASON_NOT_READY = 17, // not able to take a connection at this moment; try again
     CARRICK_REASON_COUNT
 };
 
