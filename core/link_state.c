@@ -72,13 +72,20 @@ static void link_came_up(struct link *link, uint64_t now_ns)
     link->cause[0] = '\0';
 }
 
+// It goes with its session, or by command.
+static bool link_end_is_expected(const struct link *link)
+{
+    return link->ending || link->admin_down ||
+           link->manager->session.state >= CARRICK_SESSION_ENDING;
+}
+
 static void link_went_down(struct link *link, uint64_t now_ns)
 {
     uint64_t hold_ns = link->manager->section->timers.hold_ms * ENV_MS;
 
     link->latency_ns = 0;
-    // It goes with its session, or by command: that is no failure of the link.
-    if (link->ending || link->admin_down)
+    // That is no failure of the link.
+    if (link_end_is_expected(link))
         return;
     link->failures++;
     // A link that stayed up for long has earned its good name back.
@@ -111,7 +118,8 @@ void link_changed(struct link *link)
                    link->config->name, "link is up");
     } else if (before == LINK_UP) {
         link_went_down(link, now_ns);
-        log_record(manager->env, link->ending ? CARRICK_LOG_INFO : CARRICK_LOG_WARNING, "link-down",
+        log_record(manager->env,
+                   link_end_is_expected(link) ? CARRICK_LOG_INFO : CARRICK_LOG_WARNING, "link-down",
                    manager->section->name, link->config->name, "link is down: %s", link->cause);
     } else {
         log_record(manager->env, CARRICK_LOG_DEBUG, "link-state", manager->section->name,

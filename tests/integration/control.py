@@ -192,16 +192,16 @@ def events_are_followed(world):
     for member in ("time", "time_ms", "level", "manager", "text"):
         check(event.get(member), f"{member} is missing: {event}")
     follower = subprocess.Popen(
-        [alpha.tool, "--socket", alpha.socket, "events", "--count", "2"], stdout=subprocess.PIPE, text=True)
+        [alpha.tool, "--socket", alpha.socket, "events", "--count", "4"], stdout=subprocess.PIPE, text=True)
     world.processes.append(follower)
-    # The follower is there once events reach it; until then cause some.
+    # The follower is there once events reach it; until then cause some. Two links have three events in a row at most.
     def stir():
         alpha.cli("session", "reset")
         return follower.poll() is not None
 
-    wait_for(stir, "two events to be followed", 20)
+    wait_for(stir, "four events to be followed", 20)
     out = follower.stdout.read()
-    check(follower.returncode == 0 and len(out.splitlines()) == 2 and "session" in out, out)
+    check(follower.returncode == 0 and len(out.splitlines()) == 4 and "session" in out, out)
 
 
 @test
