@@ -258,6 +258,9 @@ void link_registrations_changed(struct link *link)
             link_domain_end(link);
         return;
     }
+    // There may be thousands of them: they are looked through once, when the last has come.
+    if (link->making > 0)
+        return;
     if (link->device_state == LINK_DEVICE_PREPARING && !link->ending &&
         region_use_ready(manager, REGION_STATUS, link) &&
         region_use_ready(manager, REGION_INBOX, link) &&

@@ -224,6 +224,7 @@ struct link {
     bool retry_armed;
     enum link_device_state device_state;
     uint32_t registrations; // that are not NONE
+    uint32_t making;        // among them, those whose REGISTERED is still to come
     bool listening;
     bool ending;          // unprepare when the conns are over
     bool removed;         // the device is gone: close it when it is unprepared

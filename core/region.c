@@ -100,6 +100,7 @@ int region_register(struct region *region, struct link *link)
     }
     on->state = REGISTRATION_MAKING;
     link->registrations++;
+    link->making++;
     link_poll_soon(link);
     return CARRICK_OK;
 }
@@ -124,6 +125,8 @@ void region_event(const struct carrick_event *event)
     struct region *region = on->region;
     struct link *link = on->link;
 
+    if (event->type == CARRICK_EVENT_REGISTERED)
+        link->making--;
     if (event->type == CARRICK_EVENT_REGISTERED && event->status == CARRICK_OK) {
         on->state = REGISTRATION_READY;
         on->registration = event->registration;
