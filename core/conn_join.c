@@ -12,6 +12,7 @@
 #include "core/placement.h"
 
 #define RECEIVE_DEPTH 64u
+#define CONTROL_RESERVE 8u // places of a control lane that keys do not take
 
 static void lane_options_fill(struct lane *lane, struct carrick_connect_options *options)
 {
@@ -188,7 +189,9 @@ static void keys_send(struct conn *conn)
         message.keys.first = conn->keys_told;
         message.keys.count = session_here_keys(manager, conn->link, message.keys.first,
                                                message.keys.key, MESSAGE_KEYS_MAX);
-        if (!lane_send_message(&conn->control, &message))
+        // Tables are announced on the same lane: keys, which can be many, must leave room for them.
+        if (lane_places(&conn->control, CARRICK_OP_SEND) <= CONTROL_RESERVE ||
+            !lane_send_message(&conn->control, &message))
             return;
         conn->keys_told += message.keys.count;
         if (total == 0)
