@@ -247,21 +247,7 @@ void vi_lane_has_room(struct lane *lane)
         lane->waiting_end = served_end;
 }
 
-void vi_link_changed(struct link *link)
-{
-    struct manager *manager = link->manager;
-
-    for (uint32_t i = 0; i < manager->ranked_count; i++) {
-        struct client *client = manager->ranked[i];
-
-        for (uint32_t j = 0; client->held > 0 && j < client->vis_room; j++)
-            if (client->vis[j] != NULL && client->vis[j]->held) {
-                vi_release(client->vis[j]);
-                vi_pump(client->vis[j]);
-            }
-    }
-}
-
+// A VI that is still held back holds itself again, so each gets one turn.
 static void held_go_on(struct client *client)
 {
     for (uint32_t i = 0; client->held > 0 && i < client->vis_room; i++) {
@@ -272,6 +258,14 @@ static void held_go_on(struct client *client)
         vi_release(vi);
         vi_pump(vi);
     }
+}
+
+void vi_link_changed(struct link *link)
+{
+    struct manager *manager = link->manager;
+
+    for (uint32_t i = 0; i < manager->ranked_count; i++)
+        held_go_on(manager->ranked[i]);
 }
 
 // ---- back to the client
