@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 
-from peers import Failed, pinned, port_free
+from peers import Failed, pinned, ports_free
 
 NODES = ("alpha", "beta")
 COUNTERS = ("allocations", "frees", "allocated_bytes", "large_copies", "large_copy_bytes")
@@ -37,7 +37,8 @@ class Loopback:
     """Links over 127.0.0.1; nothing can be cut here."""
 
     def __init__(self, links=1):
-        self.sections = [{n: {"address": "127.0.0.1", "port": port_free()} for n in NODES}
+        ports = iter(ports_free(links * len(NODES)))
+        self.sections = [{n: {"address": "127.0.0.1", "port": next(ports)} for n in NODES}
                          for _ in range(links)]
 
     def enter(self, node, argv):

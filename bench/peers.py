@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The peers that Carrick is measured against. Each returns a number, or raises Missing."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -26,10 +27,17 @@ def command_find(name, package):
     return path
 
 
+def ports_free(count):
+    """Ports that nobody has, all different: they are held until the last is found."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in sockets]
+
+
 def port_free():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    return ports_free(1)[0]
 
 
 def pinned(core, argv):

@@ -133,6 +133,12 @@ static void link_device_wake(void *arg)
     link_poll_soon(arg);
 }
 
+// From a watch of a device that has a descriptor as well: nothing else runs.
+static void link_device_watched(void *arg)
+{
+    link_readable(arg, CARRICK_WATCH_READ);
+}
+
 static int link_watch(struct link *link)
 {
     struct env *env = link->manager->env;
@@ -142,6 +148,7 @@ static int link_watch(struct link *link)
         link->ops->device_wake(link->device, link_device_wake, link);
         return CARRICK_OK;
     }
+    link->ops->device_wake(link->device, link_device_watched, link);
     link->watch = env->ops->watch_create(env, fd, CARRICK_WATCH_READ, link_readable, link);
     return link->watch == NULL ? CARRICK_ERR_NO_MEMORY : CARRICK_OK;
 }
@@ -213,17 +220,29 @@ void link_prepare(struct link *link)
         return;
     }
     link->device_state = LINK_DEVICE_PREPARING;
+    link->registration_status = CARRICK_OK;
     link->ending = false;
     region_register_all(link);
     session_clients_register(manager, link);
     link_registrations_changed(link);
 }
 
+// A client may be in the middle of region_create: what the end of the link brings it must come after that returns.
 void link_registration_failed(struct link *link, int status)
+{
+    link->registration_status = status;
+    link_poll_soon(link);
+}
+
+static void link_registration_settle(struct link *link)
 {
     static const char why[] =
         "memory could not be registered; is the limit of locked memory too low?";
+    int status = link->registration_status;
 
+    if (status == CARRICK_OK)
+        return;
+    link->registration_status = CARRICK_OK;
     // Without all of its memory the link carries nothing: it begins again, with back-off.
     link_note(link, why);
     if (link_takes_registrations(link))
@@ -461,6 +480,7 @@ unsigned link_poll(struct link *link)
     count = link->ops->device_poll(link->device, events, EVENTS_PER_POLL);
     for (uint32_t i = 0; i < count; i++)
         link_event(link, &events[i]);
+    link_registration_settle(link);
     link->polling = false;
     return count;
 }

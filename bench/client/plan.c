@@ -71,6 +71,11 @@ static int stream_key_take(struct stream_plan *s, const char *name, json_object 
         return json_object_is_type(value, json_type_boolean) ? CARRICK_OK
                                                              : refuse(error, name, "true or false");
     }
+    if (strcmp(name, "one_source") == 0) {
+        s->one_source = json_object_get_boolean(value);
+        return json_object_is_type(value, json_type_boolean) ? CARRICK_OK
+                                                             : refuse(error, name, "true or false");
+    }
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         if (strcmp(name, keys[i].name) == 0)
             return number_take(&keys[i], value, error);
@@ -86,6 +91,8 @@ static int stream_check(const struct workload_plan *plan, const struct stream_pl
         return refuse(error, "size", "such that size times depth is at most 256 MiB");
     if (s->kind == STREAM_SEND && s->size > CARRICK_SEND_BYTES_MAX)
         return refuse(error, "size", "at most 4096 for \"send\"");
+    if (s->one_source && s->kind == STREAM_READ)
+        return refuse(error, "one_source", "left out for \"read\"");
     if (s->count == 0 && !s->background && plan->duration_ms == 0)
         return refuse(error, "count", "given when there is no \"duration_ms\"");
     return CARRICK_OK;

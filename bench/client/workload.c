@@ -89,7 +89,9 @@ static uint32_t slot_ops_fill(struct workload *w, struct stream *s, uint32_t slo
                                  .operation = first[s->plan.kind],
                                  .cookie = cookie,
                                  .region = send ? NULL : w->region,
-                                 .offset = send ? 0 : at,
+                                 .offset = send                 ? 0
+                                           : s->plan.one_source ? s->offset
+                                                                : at,
                                  .length = s->plan.size,
                                  .there_offset = send ? 0 : at,
                                  .there = (uint32_t)s->plan.there,

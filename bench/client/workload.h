@@ -27,6 +27,7 @@ struct stream_plan {
     uint64_t warmup; // operations before them
     uint64_t vi;
     uint64_t there;  // index of the region at the partner
+    bool one_source; // all are written from the same block
     bool background; // runs as long as another stream does, and has no end of its own
 };
 

@@ -4,6 +4,7 @@
 // of names (tcp_resolve.c), which owns what it touches.
 //
 //   tcp_device.c    a device: its epoll descriptor, device_poll, deadlines
+//   tcp_watch.c     how a connection's descriptor is waited for
 //   tcp_domain.c    domains, registrations, keys
 //   tcp_endpoint.c  life and end of an endpoint, its events       tcp_linger.c  its orderly end
 //   tcp_connect.c   the connecting side     tcp_listen.c  the answering side    tcp_socket.c  options
@@ -13,6 +14,7 @@
 #define TCP_H
 
 #include "tcp_config.h"
+#include "tcp_list.h"
 #include "tcp_wire.h"
 
 #include <carrick/transport.h>
@@ -23,21 +25,26 @@
 enum {
     TCP_POSTED_MAX = 256, // a power of two
     TCP_ENDPOINTS_PER_POLL = 64,
+    TCP_ADDRESSES_MAX = 8, // of a name; further ones are not looked at
     TCP_HALF_OPEN_MAX = 64,
     TCP_HALF_OPEN_MS = 5000,
     TCP_LINGER_MS = 1000,
     TCP_RECEIVE_BUDGET_BYTES = 256 * 1024, // one endpoint's share of one poll
     TCP_SEND_BUDGET_BYTES = 256 * 1024,
+    TCP_SHARED_FRAME_BYTES = 65536,   // longest frame where operations and answers take turns
+    TCP_FRAME_WORTH_BYTES = 4096,     // less than that is not worth a frame of its own
+    TCP_SEGMENT_LONG_BYTES = 8192,    // see batch_measure
+    TCP_BATCHES_PER_MEASURE = 64,     // full ones
     TCP_BATCH_FRAMES = 64,            // frames of one system call
     TCP_FLUSH_PATIENCE_BYTES = 32768, // a flush is acknowledged at the latest after as much more
     TCP_POLLS_PER_EPOLL = 8,          // see tcp_device_poll
     TCP_POLLS_AWAKE = 256,            // without a sleep, from which on the device counts as polling
+    TCP_SLEPT_RECEIVES = 32,          // see tcp_device_heat
+    TCP_SWEEP_MS = 1,                 // see tcp_device_poll
+    TCP_STAGE_BYTES = 8192,           // see tcp_receive.c
+    TCP_STAGE_PAYLOAD_BYTES = 6144,   // frames of at most this are expected to fit there
     TCP_ARENA_BYTES = 256 * 1024,     // room for sends of one poll
     TCP_ARENA_ALIGN = 64,
-};
-
-struct list {
-    struct list *next, *previous;
 };
 
 // The array that device_poll was given.
@@ -63,6 +70,17 @@ struct tcp_source {
 struct tcp_address {
     struct sockaddr_storage storage;
     socklen_t length; // 0: not known
+};
+
+// Of one name or number, in the resolver's order, each once.
+struct tcp_addresses {
+    struct tcp_address at[TCP_ADDRESSES_MAX];
+    uint32_t count; // 0: not known
+};
+
+struct tcp_listener {
+    struct tcp_source source;
+    int fd;
 };
 
 struct carrick_transport {
@@ -129,15 +147,18 @@ struct carrick_device {
     char name[64];
     struct tcp_section local;
     struct tcp_settings settings;
-    struct tcp_address address; // of the local section
+    struct tcp_addresses
+        addresses; // of the local section; the first is the one whose carrier counts
     struct tcp_resolve *resolve;
     uint64_t
         resolve_again_ns; // the name of the local section could not be looked up: try again then
 
-    int epoll_fd, timer_fd, wake_fd, listen_fd;
-    struct tcp_source timer_source, wake_source, listen_source;
+    int epoll_fd, timer_fd, wake_fd;
+    struct tcp_source timer_source, wake_source;
+    struct tcp_listener listeners[TCP_ADDRESSES_MAX];
+    uint32_t listener_count;
     struct tcp_carrier carrier;
-    bool listening;        // asked for; listen_fd follows when the address is known
+    bool listening;        // asked for; the listeners follow when the addresses are known
     bool accept_paused;    // too many half-open, or no descriptor left
     uint64_t accept_at_ns; // when to try again
     bool address_lost;     // the name of the local section leads nowhere
@@ -149,12 +170,18 @@ struct carrick_device {
     struct list telling;   // registrations
     uint32_t half_open;
     struct carrick_endpoint *hot; // the last that received
+    struct list direct;           // endpoints with a watch of their own
+    void (*wake)(void *arg);      // of the core; NULL: it gave none, or the host has no watches
+    void *wake_arg;
+    uint64_t swept_ns; // when all of them were looked at last
 
     struct tcp_keys keys;
     uint64_t timer_ns; // what timer_fd is set to, 0: nothing
     uint64_t poll_count;
     uint64_t slept_poll; // the poll before which device_arm answered 0 last
     bool armed;          // device_arm answered 0 and no poll came since
+    bool slept;          // it had answered 0 before the poll that runs
+    bool called;         // a watch asked for the next poll
     bool woken;          // wake_fd was written
 
     uint64_t accepted, refused_strangers, evicted;
@@ -212,6 +239,8 @@ struct tcp_batch {
 
 struct tcp_sender {
     struct tcp_batch batch;
+    uint32_t batch_bytes; // most that a batch holds
+    uint32_t full_batches;
     struct tcp_answer
         answers[TCP_WIRE_READS_MAX]; // a ring, from answer_first on, stream.answers_due long
     uint32_t answer_first;
@@ -230,7 +259,9 @@ struct tcp_receiver {
     bool taken;      // `frame` is the header's, but had no room to begin yet
     bool frame_open; // `frame` has begun, its payload is coming
     struct tcp_frame frame;
-    unsigned char *place; // of the next byte of payload
+    uint32_t stage_at, stage_have; // what of `stage` is not taken yet
+    bool large;                    // frames too long for the stage are expected
+    unsigned char *place;          // of the next byte of payload
     uint32_t left;
     unsigned char *message;                    // of a send, from its begin
     struct carrick_registration *registration; // whose memory `place` is in
@@ -239,6 +270,7 @@ struct tcp_receiver {
     unsigned char *arena;                      // sends, valid until the next poll
     uint32_t arena_bytes, arena_used, arena_count;
     uint64_t arena_poll; // the poll that arena_used and arena_count are of
+    unsigned char stage[TCP_STAGE_BYTES];
 };
 
 struct tcp_counters {
@@ -267,7 +299,10 @@ struct carrick_endpoint {
     bool tell_request, tell_connected, tell_disconnected, tell_closed;
     int32_t lost_status;
 
-    bool detached;     // its descriptor is not in the device's epoll, see tcp_device_poll
+    bool in_epoll;                // its descriptor is in the device's epoll
+    struct carrick_watch *direct; // or in the host's loop, see tcp_watch.c
+    struct list direct_node;
+    uint32_t slept_receives;
     bool receive_more; // there may be more to receive that no descriptor tells of
     struct tcp_section remote;
     struct tcp_address remote_address;
@@ -286,35 +321,6 @@ struct carrick_endpoint {
     struct tcp_counters counters;
 };
 
-// ---- lists
-
-static inline void list_init(struct list *l)
-{
-    l->next = l->previous = l;
-}
-
-static inline bool list_empty(const struct list *l)
-{
-    return l->next == l;
-}
-
-static inline void list_append(struct list *l, struct list *node)
-{
-    node->previous = l->previous;
-    node->next = l;
-    l->previous->next = node;
-    l->previous = node;
-}
-
-static inline void list_remove(struct list *node)
-{
-    node->previous->next = node->next;
-    node->next->previous = node->previous;
-    node->next = node->previous = node;
-}
-
-#define list_entry(node_, type_, member_) ((type_ *)((char *)(node_)-offsetof(type_, member_)))
-
 // ---- tcp_device.c
 
 int tcp_device_open(struct carrick_transport *transport,
@@ -328,18 +334,38 @@ int tcp_device_arm(struct carrick_device *device);
 void tcp_device_kick(struct carrick_device *device);
 // Sees to it that tcp_device_expire runs no later than that.
 void tcp_device_deadline(struct carrick_device *device, uint64_t at_ns);
-// The local address is known now, or cannot be found.
-void tcp_device_resolved(struct carrick_device *device, const struct tcp_address *address);
+// The local addresses are known now, or cannot be found (none).
+void tcp_device_resolved(struct carrick_device *device, const struct tcp_addresses *addresses);
 int tcp_device_watch(struct carrick_device *device, int operation, int fd, uint32_t events,
                      struct tcp_source *source);
-// The endpoint that received last is the one that device_poll tries first.
-void tcp_device_heat(struct carrick_endpoint *endpoint);
 
 static inline bool tcp_output_full(const struct tcp_output *out)
 {
     return out->count >= out->max;
 }
 void tcp_output_put(struct tcp_output *out, const struct carrick_event *event);
+
+// ---- tcp_watch.c
+
+void tcp_device_wake(struct carrick_device *device, void (*wake)(void *arg), void *arg);
+// The endpoint that received last is the one that device_poll tries first.
+void tcp_device_heat(struct carrick_endpoint *endpoint);
+// The device is polled without pause: nothing need wake it.
+void tcp_device_awake(struct carrick_device *device);
+// What the endpoint's descriptor is watched for from now on.
+void tcp_endpoint_watch(struct carrick_endpoint *endpoint, uint32_t epoll_events);
+// In the device's epoll again, whichever way it was.
+void tcp_endpoint_watch_usual(struct carrick_endpoint *endpoint);
+// Takes its own watch away, before its descriptor is closed; the device's epoll forgets that by itself.
+void tcp_endpoint_watch_end(struct carrick_endpoint *endpoint);
+// Looks at all with watches of their own, for a caller who cannot wait for these.
+void tcp_device_sweep(struct carrick_device *device, struct tcp_output *out);
+
+// Nothing tells of it: it must be asked.
+static inline bool tcp_endpoint_detached(const struct carrick_endpoint *e)
+{
+    return e->fd >= 0 && !e->in_epoll && e->direct == NULL;
+}
 
 // ---- tcp_domain.c
 
@@ -362,8 +388,6 @@ struct carrick_endpoint *tcp_endpoint_new(struct carrick_device *device, enum tc
 int tcp_endpoint_prepare(struct carrick_endpoint *endpoint,
                          const struct carrick_connect_options *options);
 void tcp_endpoint_ready(struct carrick_endpoint *endpoint);
-// What its descriptor is watched for from now on.
-void tcp_endpoint_watch(struct carrick_endpoint *endpoint, uint32_t epoll_events);
 // Does what there is to do, given what epoll said of its descriptor.
 void tcp_endpoint_run(struct carrick_endpoint *endpoint, uint32_t epoll_events,
                       struct tcp_output *out);
@@ -394,11 +418,14 @@ int tcp_endpoint_connect(struct carrick_device *device,
                          const struct carrick_connect_options *options,
                          struct carrick_endpoint **endpoint, struct carrick_error *error);
 void tcp_connect_start(struct carrick_endpoint *endpoint);
+// The partner's address to connect to, of a name that has several; none when the name was not found.
+void tcp_connect_resolved(struct carrick_endpoint *endpoint, const struct tcp_addresses *addresses);
 void tcp_connect_finish(struct carrick_endpoint *endpoint);
 int tcp_listen(struct carrick_device *device, struct carrick_error *error);
 int tcp_listen_start(struct carrick_device *device, struct carrick_error *error);
 void tcp_unlisten(struct carrick_device *device);
-void tcp_listen_accept(struct carrick_device *device);
+void tcp_listen_end(struct carrick_device *device);
+void tcp_listen_accept(struct carrick_device *device, struct tcp_listener *listener);
 void tcp_listen_resume(struct carrick_device *device);
 void tcp_listen_hello(struct carrick_endpoint *endpoint);
 // One that counted as half-open does so no more.
@@ -410,8 +437,8 @@ void tcp_endpoint_reject(struct carrick_endpoint *endpoint, const void *data, ui
 // ---- tcp_resolve.c
 
 // The address of a section whose address is numeric; false: it must be looked up.
-bool tcp_resolve_numeric(const struct tcp_section *section, struct tcp_address *address);
-// Looks up on a worker, then calls tcp_connect_start or tcp_device_resolved.
+bool tcp_resolve_numeric(const struct tcp_section *section, struct tcp_addresses *addresses);
+// Looks up on a worker, then calls tcp_connect_resolved or tcp_device_resolved.
 int tcp_resolve_start(struct carrick_device *device, struct carrick_endpoint *endpoint);
 // The owner is going; the look-up ends by itself.
 void tcp_resolve_forget(struct tcp_resolve **resolve);

@@ -48,7 +48,7 @@ static void ask_all(struct tcp_carrier *c)
 
 static bool same_address(const struct carrick_device *d, int family, const void *bytes)
 {
-    const struct sockaddr_storage *s = &d->address.storage;
+    const struct sockaddr_storage *s = &d->addresses.at[0].storage;
 
     if (s->ss_family != family)
         return false;
@@ -235,7 +235,7 @@ void tcp_carrier_open(struct carrick_device *device)
     c->up = true;
     c->follow_address = true;
     memcpy(c->interface, device->local.interface, sizeof c->interface);
-    if (c->interface[0] == '\0' && loopback_range(&device->address)) {
+    if (c->interface[0] == '\0' && loopback_range(&device->addresses.at[0])) {
         // All of 127.0.0.0/8 works on it, while it bears only one.
         memcpy(c->interface, "lo", sizeof "lo");
         c->follow_address = false;

@@ -27,6 +27,7 @@ int tcp_endpoint_connect(struct carrick_device *device,
 {
     uint32_t timeout_ms = options->timeout_ms != 0 ? options->timeout_ms : CONNECT_DEFAULT_MS;
     struct tcp_section remote;
+    struct tcp_addresses numeric;
     struct carrick_endpoint *e;
     int status = connect_check(options, error);
 
@@ -43,7 +44,9 @@ int tcp_endpoint_connect(struct carrick_device *device,
     if (options->data_bytes != 0)
         memcpy(e->data_out, options->data, options->data_bytes);
     status = tcp_endpoint_prepare(e, options);
-    if (status == CARRICK_OK && !tcp_resolve_numeric(&e->remote, &e->remote_address))
+    if (status == CARRICK_OK && tcp_resolve_numeric(&e->remote, &numeric))
+        e->remote_address = numeric.at[0];
+    else if (status == CARRICK_OK)
         status = tcp_resolve_start(device, e);
     if (status != CARRICK_OK) {
         list_remove(&e->node);
@@ -79,25 +82,50 @@ static struct tcp_address without_port(const struct tcp_address *address)
     return copy;
 }
 
+// Our address of the same family, NULL when there is none.
+static const struct tcp_address *local_for(const struct carrick_device *d,
+                                           const struct tcp_address *remote)
+{
+    for (uint32_t i = 0; i < d->addresses.count; i++)
+        if (d->addresses.at[i].storage.ss_family == remote->storage.ss_family)
+            return &d->addresses.at[i];
+    return NULL;
+}
+
+void tcp_connect_resolved(struct carrick_endpoint *endpoint, const struct tcp_addresses *addresses)
+{
+    struct carrick_endpoint *e = endpoint;
+
+    // Our own name may not be known yet: then the first has to do.
+    if (addresses->count != 0)
+        e->remote_address = addresses->at[0];
+    for (uint32_t i = addresses->count; i-- > 0;)
+        if (local_for(e->device, &addresses->at[i]) != NULL)
+            e->remote_address = addresses->at[i];
+    tcp_connect_start(e);
+}
+
 void tcp_connect_start(struct carrick_endpoint *endpoint)
 {
     struct carrick_endpoint *e = endpoint;
     struct carrick_device *d = e->device;
+    const struct tcp_address *own;
     struct tcp_address local;
 
     if (e->remote_address.length == 0 || d->address_lost) {
         tcp_endpoint_fail(e, CARRICK_ERR_UNREACHABLE);
         return;
     }
-    if (d->address.length == 0)
+    if (d->addresses.count == 0)
         return; // tcp_device_resolved comes back to it
-    if (d->address.storage.ss_family != e->remote_address.storage.ss_family) {
+    own = local_for(d, &e->remote_address);
+    if (own == NULL) {
         d->host->log(d->host, CARRICK_LOG_WARNING, "%s: %s and %s have no address family in common",
                      d->name, d->local.address, e->remote.address);
         tcp_endpoint_fail(e, CARRICK_ERR_UNREACHABLE);
         return;
     }
-    local = without_port(&d->address);
+    local = without_port(own);
     fix_scope(&e->remote_address, &local);
     e->fd = tcp_socket_new(d, local.storage.ss_family, false);
     if (e->fd < 0 || bind(e->fd, (struct sockaddr *)&local.storage, local.length) != 0) {
@@ -111,7 +139,9 @@ void tcp_connect_start(struct carrick_endpoint *endpoint)
         tcp_endpoint_fail_errno(e, errno);
         return;
     }
-    if (tcp_device_watch(d, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLOUT, &e->source) != CARRICK_OK)
+    e->in_epoll =
+        tcp_device_watch(d, EPOLL_CTL_ADD, e->fd, EPOLLIN | EPOLLOUT, &e->source) == CARRICK_OK;
+    if (!e->in_epoll)
         tcp_endpoint_fail(e, CARRICK_ERR_RESET);
 }
 

@@ -101,14 +101,14 @@ static void add_device(struct text *t, const struct carrick_device *d)
 
     for (const struct list *node = d->endpoints.next; node != &d->endpoints; node = node->next)
         endpoints++;
-    tcp_address_text(&d->address, address, sizeof address);
+    tcp_address_text(&d->addresses.at[0], address, sizeof address);
     add(t,
         "{\"local\":\"%s\",\"listening\":%s,\"up\":%s,\"endpoints\":%u,\"half_open\":%u,"
         "\"regions\":%u,\"accepted\":%" PRIu64 ",\"refused_strangers\":%" PRIu64
         ",\"evicted\":%" PRIu64 "}",
-        address, d->listen_fd >= 0 ? "true" : "false", d->told_down ? "false" : "true", endpoints,
-        d->half_open, d->keys.used - d->keys.free_count, d->accepted, d->refused_strangers,
-        d->evicted);
+        address, d->listener_count != 0 ? "true" : "false", d->told_down ? "false" : "true",
+        endpoints, d->half_open, d->keys.used - d->keys.free_count, d->accepted,
+        d->refused_strangers, d->evicted);
 }
 
 void tcp_describe(struct carrick_device *device, struct carrick_endpoint *endpoint, char *text,

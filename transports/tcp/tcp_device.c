@@ -83,15 +83,15 @@ static struct carrick_device *device_new(struct carrick_transport *transport, co
     d->transport = transport;
     d->host = transport->host;
     snprintf(d->name, sizeof d->name, "%s", name);
-    d->epoll_fd = d->timer_fd = d->wake_fd = d->listen_fd = d->carrier.fd = -1;
+    d->epoll_fd = d->timer_fd = d->wake_fd = d->carrier.fd = -1;
     d->timer_source.kind = TCP_SOURCE_TIMER;
     d->wake_source.kind = TCP_SOURCE_WAKE;
-    d->listen_source.kind = TCP_SOURCE_LISTENER;
     d->carrier.source.kind = TCP_SOURCE_CARRIER;
     list_init(&d->endpoints);
     list_init(&d->ready);
     list_init(&d->graveyard);
     list_init(&d->telling);
+    list_init(&d->direct);
     return d;
 }
 
@@ -112,11 +112,11 @@ int tcp_device_open(struct carrick_transport *transport,
                            "no descriptor for the device: %s; raise the limit of open files",
                            strerrordesc_np(errno));
     if (status == CARRICK_OK) {
-        if (tcp_resolve_numeric(&d->local, &d->address))
+        if (tcp_resolve_numeric(&d->local, &d->addresses))
             tcp_carrier_open(d);
         else
             status = tcp_resolve_start(d, NULL);
-        if (status == CARRICK_OK && d->address.length != 0 && d->carrier.fd >= 0 &&
+        if (status == CARRICK_OK && d->addresses.count != 0 && d->carrier.fd >= 0 &&
             d->carrier.follow_address && d->carrier.asking == TCP_ASK_NOTHING &&
             !d->carrier.address_present)
             status =
@@ -168,7 +168,7 @@ void tcp_device_close(struct carrick_device *device)
     tcp_keys_free(&device->keys);
     tcp_resolve_forget(&device->resolve);
     tcp_carrier_close(device);
-    close_if_open(device->listen_fd);
+    tcp_listen_end(device);
     close_if_open(device->wake_fd);
     close_if_open(device->timer_fd);
     close_if_open(device->epoll_fd);
@@ -190,39 +190,18 @@ int tcp_device_arm(struct carrick_device *device)
     if (!list_empty(&device->ready) || !list_empty(&device->telling) ||
         device_down(device) != device->told_down)
         return 1;
-    if (device->hot != NULL && device->hot->detached)
-        tcp_endpoint_watch(device->hot, EPOLLIN);
+    if (device->hot != NULL && tcp_endpoint_detached(device->hot))
+        tcp_endpoint_watch_usual(device->hot);
     device->slept_poll = device->poll_count;
     device->armed = true;
     return 0;
 }
 
-void tcp_device_heat(struct carrick_endpoint *endpoint)
-{
-    struct carrick_device *d = endpoint->device;
-
-    if (d->hot == endpoint)
-        return;
-    if (d->hot != NULL && d->hot->detached)
-        tcp_endpoint_watch(d->hot, EPOLLIN);
-    d->hot = endpoint;
-}
-
-// To be woken by its packets costs a connection a microsecond each; one that is polled anyway need not be.
-static void detach_hot(struct carrick_device *d)
-{
-    struct carrick_endpoint *e = d->hot;
-
-    if (e->detached || e->sender.watching || d->poll_count - d->slept_poll < TCP_POLLS_AWAKE)
-        return;
-    e->detached = tcp_device_watch(d, EPOLL_CTL_DEL, e->fd, 0, &e->source) == CARRICK_OK;
-}
-
-void tcp_device_resolved(struct carrick_device *device, const struct tcp_address *address)
+void tcp_device_resolved(struct carrick_device *device, const struct tcp_addresses *addresses)
 {
     struct list *node, *next;
 
-    if (address->length == 0) {
+    if (addresses->count == 0) {
         device->address_lost = true;
         device->resolve_again_ns =
             device->host->now_ns(device->host) + RESOLVE_AGAIN_MS * UINT64_C(1000000);
@@ -230,10 +209,10 @@ void tcp_device_resolved(struct carrick_device *device, const struct tcp_address
         tcp_device_kick(device);
         return;
     }
-    device->address = *address;
+    device->addresses = *addresses;
     device->address_lost = false;
     tcp_carrier_open(device);
-    if (device->listening && device->listen_fd < 0) {
+    if (device->listening && device->listener_count == 0) {
         struct carrick_error error = {.struct_size = sizeof error};
         if (tcp_listen_start(device, &error) != CARRICK_OK) {
             device->host->log(device->host, CARRICK_LOG_ERROR, "%s: %s", device->name, error.text);
@@ -294,7 +273,7 @@ static void run_epoll(struct carrick_device *d, struct tcp_output *out)
             tcp_endpoint_run((struct carrick_endpoint *)source, events[i].events, out);
             break;
         case TCP_SOURCE_LISTENER:
-            tcp_listen_accept(d);
+            tcp_listen_accept(d, (struct tcp_listener *)source);
             break;
         case TCP_SOURCE_TIMER:
             run_deadlines(d);
@@ -343,12 +322,13 @@ static void tell_device(struct carrick_device *d, struct tcp_output *out)
 uint32_t tcp_device_poll(struct carrick_device *device, struct carrick_event *events, uint32_t max)
 {
     struct tcp_output out = {.events = events, .max = max};
-    bool slept = device->armed;
-    bool look;
+    struct carrick_endpoint *hot;
+    bool look, called = device->called;
 
     if (max == 0)
         return 0;
-    device->armed = false;
+    device->slept = device->armed;
+    device->armed = device->called = false;
     device->poll_count++;
     if (device->woken) {
         uint64_t count;
@@ -361,15 +341,23 @@ uint32_t tcp_device_poll(struct carrick_device *device, struct carrick_event *ev
     run_ready(device, &out);
 
     // Whoever polls without sleeping pays one recv here, on the connection that spoke last, and looks at all
-    // others in every n-th call. Whoever slept wants to know what woke him, if it was not that one.
-    look = device->hot == NULL || device->poll_count % TCP_POLLS_PER_EPOLL == 0;
-    if (device->hot != NULL && device->hot->last_poll != device->poll_count) {
-        uint64_t before = device->hot->counters.receive_bytes;
-        struct carrick_endpoint *hot = device->hot;
-        detach_hot(device);
+    // others in every n-th call. Whoever slept wants to know what woke him, if it was not that one. A watch of a
+    // connection's own has said what there is; the epoll has a watch as well, which calls by itself.
+    hot = device->hot;
+    look = hot == NULL || device->poll_count % TCP_POLLS_PER_EPOLL == 0;
+    if (called && device->slept) {
+        look = false;
+    } else if (hot != NULL && hot->last_poll != device->poll_count &&
+               !(device->slept && hot->direct != NULL)) {
+        uint64_t before = hot->counters.receive_bytes;
+        tcp_device_awake(device);
         hot->receive_more = true;
         tcp_endpoint_run(hot, 0, &out);
-        look |= slept && before == hot->counters.receive_bytes;
+        look |= device->slept && before == hot->counters.receive_bytes;
+    } else if (device->slept) {
+        // Not asked by any of them: the epoll, or a caller who wants to know all that has come.
+        look = true;
+        tcp_device_sweep(device, &out);
     }
     if (look || !list_empty(&device->ready))
         run_epoll(device, &out);

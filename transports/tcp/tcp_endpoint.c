@@ -20,7 +20,9 @@ struct carrick_endpoint *tcp_endpoint_new(struct carrick_device *device, enum tc
     e->state = state;
     e->device = device;
     e->fd = -1;
+    e->sender.batch_bytes = TCP_SEND_BUDGET_BYTES;
     list_init(&e->ready_node);
+    list_init(&e->direct_node);
     list_append(&device->endpoints, &e->node);
     return e;
 }
@@ -68,25 +70,15 @@ void tcp_endpoint_ready(struct carrick_endpoint *endpoint)
     tcp_device_kick(endpoint->device);
 }
 
-void tcp_endpoint_watch(struct carrick_endpoint *endpoint, uint32_t epoll_events)
-{
-    struct carrick_endpoint *e = endpoint;
-
-    e->sender.watching = (epoll_events & EPOLLOUT) != 0;
-    // It cannot fail: the descriptor was in this epoll before, and its memory is kept by the kernel's cache.
-    tcp_device_watch(e->device, e->detached ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, e->fd, epoll_events,
-                     &e->source);
-    e->detached = false;
-}
-
 void tcp_endpoint_shut(struct carrick_endpoint *endpoint)
 {
     struct carrick_endpoint *e = endpoint;
 
+    tcp_endpoint_watch_end(e);
     if (e->fd >= 0)
         close(e->fd);
     e->fd = -1;
-    e->detached = false;
+    e->in_epoll = false;
     e->deadline_ns = 0;
     if (e->device->hot == e)
         e->device->hot = NULL;
@@ -94,7 +86,7 @@ void tcp_endpoint_shut(struct carrick_endpoint *endpoint)
         tcp_resolve_forget(&e->resolve);
     e->receive_more = false;
     e->receiver.frame_open = e->receiver.taken = false;
-    e->receiver.header_have = 0;
+    e->receiver.header_have = e->receiver.stage_have = 0;
     e->receiver.registration = NULL;
     e->receiver.place = NULL;
     e->stream.answers_due = 0;
@@ -276,7 +268,7 @@ static void run_stream(struct carrick_endpoint *e, uint32_t epoll_events, struct
 {
     if (epoll_events & EPOLLOUT)
         e->sender.blocked = false;
-    if (e->receive_more || e->detached || (epoll_events & ~(uint32_t)EPOLLOUT) != 0)
+    if (e->receive_more || tcp_endpoint_detached(e) || (epoll_events & ~(uint32_t)EPOLLOUT) != 0)
         tcp_receive(e, out);
     if (tcp_transmit_wanted(e))
         tcp_transmit(e);

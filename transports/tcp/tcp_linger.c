@@ -26,8 +26,7 @@ void tcp_linger_begin(struct carrick_endpoint *endpoint)
     e->receiver.place = NULL;
     // Answers that are half sent stay in the batch, whose frames must be whole; no others follow.
     e->stream.answers_due = 0;
-    if (e->detached)
-        tcp_endpoint_watch(e, EPOLLIN);
+    tcp_endpoint_watch_usual(e);
     if (e->device->hot == e)
         e->device->hot = NULL;
     e->linger_until_ns =

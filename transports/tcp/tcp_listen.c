@@ -11,29 +11,56 @@
 
 enum { ACCEPTS_PER_POLL = 16, ACCEPT_AGAIN_MS = 100 };
 
+// 0 or an errno.
+static int listen_at(struct carrick_device *d, const struct tcp_address *address)
+{
+    struct tcp_listener *l = &d->listeners[d->listener_count];
+    int failed;
+
+    l->source.kind = TCP_SOURCE_LISTENER;
+    l->fd = tcp_socket_new(d, address->storage.ss_family, true);
+    if (l->fd >= 0 &&
+        bind(l->fd, (const struct sockaddr *)&address->storage, address->length) == 0 &&
+        listen(l->fd, (int)d->settings.listen_backlog) == 0 &&
+        tcp_device_watch(d, EPOLL_CTL_ADD, l->fd, EPOLLIN, &l->source) == CARRICK_OK) {
+        d->listener_count++;
+        return 0;
+    }
+    failed = errno;
+    if (l->fd >= 0)
+        close(l->fd);
+    return failed;
+}
+
+// At every address of a name: the partner may know but one family of them.
 int tcp_listen_start(struct carrick_device *device, struct carrick_error *error)
 {
     struct carrick_device *d = device;
     char address[80];
-    int fd;
+    int failed = 0;
 
-    tcp_address_text(&d->address, address, sizeof address);
-    fd = tcp_socket_new(d, d->address.storage.ss_family, true);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&d->address.storage, d->address.length) != 0 ||
-        listen(fd, (int)d->settings.listen_backlog) != 0 ||
-        tcp_device_watch(d, EPOLL_CTL_ADD, fd, EPOLLIN, &d->listen_source) != CARRICK_OK) {
-        int failed = errno;
-        if (fd >= 0)
-            close(fd);
+    for (uint32_t i = 0; i < d->addresses.count; i++) {
+        failed = listen_at(d, &d->addresses.at[i]);
+        // A family that this node does not have at all is not missed, if there is another.
+        if (failed == 0 ||
+            (failed == EAFNOSUPPORT && (d->listener_count != 0 || i + 1 < d->addresses.count)))
+            continue;
+        tcp_listen_end(d);
+        tcp_address_text(&d->addresses.at[i], address, sizeof address);
         return tcp_error(error, CARRICK_ERR_SYSTEM, failed, "/local/port",
                          "cannot listen at %s: %s%s", address, strerrordesc_np(failed),
                          failed == EADDRINUSE
                              ? "; another process or another manager has this address and port"
                              : "");
     }
-    d->listen_fd = fd;
     d->accept_paused = false;
     return CARRICK_OK;
+}
+
+void tcp_listen_end(struct carrick_device *device)
+{
+    while (device->listener_count > 0)
+        close(device->listeners[--device->listener_count].fd);
 }
 
 int tcp_listen(struct carrick_device *device, struct carrick_error *error)
@@ -43,7 +70,7 @@ int tcp_listen(struct carrick_device *device, struct carrick_error *error)
     if (device->listening)
         return tcp_error(error, CARRICK_ERR_STATE, 0, "", "the device listens already");
     // A name that is still looked up: tcp_device_resolved goes on from here.
-    if (device->address.length != 0)
+    if (device->addresses.count != 0)
         status = tcp_listen_start(device, error);
     device->listening = status == CARRICK_OK;
     return status;
@@ -54,9 +81,7 @@ void tcp_unlisten(struct carrick_device *device)
     struct list *node, *next;
 
     device->listening = false;
-    if (device->listen_fd >= 0)
-        close(device->listen_fd);
-    device->listen_fd = -1;
+    tcp_listen_end(device);
     device->accept_at_ns = 0;
     for (node = device->endpoints.next; node != &device->endpoints; node = next) {
         struct carrick_endpoint *e = list_entry(node, struct carrick_endpoint, node);
@@ -66,10 +91,16 @@ void tcp_unlisten(struct carrick_device *device)
     }
 }
 
+static void watch_listeners(struct carrick_device *d, uint32_t events)
+{
+    for (uint32_t i = 0; i < d->listener_count; i++)
+        tcp_device_watch(d, EPOLL_CTL_MOD, d->listeners[i].fd, events, &d->listeners[i].source);
+}
+
 static void pause_accept(struct carrick_device *d, bool for_time)
 {
     d->accept_paused = true;
-    tcp_device_watch(d, EPOLL_CTL_MOD, d->listen_fd, 0, &d->listen_source);
+    watch_listeners(d, 0);
     if (!for_time)
         return;
     d->accept_at_ns = d->host->now_ns(d->host) + ACCEPT_AGAIN_MS * UINT64_C(1000000);
@@ -78,11 +109,11 @@ static void pause_accept(struct carrick_device *d, bool for_time)
 
 void tcp_listen_resume(struct carrick_device *device)
 {
-    if (!device->accept_paused || device->listen_fd < 0)
+    if (!device->accept_paused || device->listener_count == 0)
         return;
     device->accept_paused = false;
     device->accept_at_ns = 0;
-    tcp_device_watch(device, EPOLL_CTL_MOD, device->listen_fd, EPOLLIN, &device->listen_source);
+    watch_listeners(device, EPOLLIN);
 }
 
 void tcp_listen_release(struct carrick_endpoint *endpoint)
@@ -104,7 +135,7 @@ static bool evict_oldest(struct carrick_device *d)
     return false;
 }
 
-static bool accept_one(struct carrick_device *d)
+static bool accept_one(struct carrick_device *d, const struct tcp_listener *listener)
 {
     struct carrick_endpoint *e;
     struct tcp_address remote = {.length = sizeof remote.storage};
@@ -114,7 +145,7 @@ static bool accept_one(struct carrick_device *d)
         pause_accept(d, false);
         return false;
     }
-    fd = accept4(d->listen_fd, (struct sockaddr *)&remote.storage, &remote.length,
+    fd = accept4(listener->fd, (struct sockaddr *)&remote.storage, &remote.length,
                  SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
         // No descriptor or memory left: the listener would stay readable and keep the loop awake.
@@ -131,6 +162,7 @@ static bool accept_one(struct carrick_device *d)
         return false;
     }
     e->fd = fd;
+    e->in_epoll = true;
     e->remote_address = remote;
     tcp_socket_options(d, fd);
     tcp_stream_init(&e->stream, TCP_PHASE_HELLO, 0);
@@ -144,10 +176,10 @@ static bool accept_one(struct carrick_device *d)
     return true;
 }
 
-void tcp_listen_accept(struct carrick_device *device)
+void tcp_listen_accept(struct carrick_device *device, struct tcp_listener *listener)
 {
-    for (int i = 0; i < ACCEPTS_PER_POLL && device->listen_fd >= 0; i++)
-        if (!accept_one(device))
+    for (int i = 0; i < ACCEPTS_PER_POLL && !device->accept_paused; i++)
+        if (!accept_one(device, listener))
             return;
 }
 
@@ -161,7 +193,7 @@ void tcp_listen_hello(struct carrick_endpoint *endpoint)
         tcp_endpoint_abort(e, CARRICK_ERR_VERSION, "the partner speaks no version that we do");
         return;
     }
-    if (e->receiver.header_have != 0) {
+    if (e->receiver.header_have != 0 || e->receiver.stage_have != 0) {
         tcp_endpoint_abort(e, CARRICK_ERR_PROTOCOL, "bytes behind HELLO before its answer");
         return;
     }

@@ -52,6 +52,7 @@ static const struct carrick_transport_ops tcp_ops = {
     .device_poll = tcp_device_poll,
     .device_fd = tcp_device_fd,
     .device_arm = tcp_device_arm,
+    .device_wake = tcp_device_wake,
     .domain_create = tcp_domain_create,
     .domain_destroy = tcp_domain_destroy,
     .region_register = tcp_region_register,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Frames in. A header is read alone when nothing is known of what comes; payload is read to where it belongs, and
-// the next header with it in the same call. So no byte of payload is ever moved by us, and a stream of frames
-// costs one call each. Every frame is checked before the first byte of its payload is asked for.
+// Frames in. Payload is read to where it belongs, and the next header with it in the same call: a stream of frames
+// costs one call each, and no byte of theirs is moved by us. Where a small frame is expected after a pause, it is
+// read whole into the stage and moved from there: that is cheaper than a call for its header and one for its
+// payload. Every frame is checked before the first byte of its payload comes to where it belongs.
 #include "tcp.h"
 
 #include <errno.h>
@@ -238,6 +239,37 @@ static enum step frame_finish(struct carrick_endpoint *e, struct tcp_output *out
     return step;
 }
 
+static uint32_t stage_take(struct tcp_receiver *r, unsigned char *to, uint32_t bytes)
+{
+    uint32_t staged = r->stage_have - r->stage_at;
+
+    if (bytes > staged)
+        bytes = staged;
+    if (bytes == 0)
+        return 0;
+    memcpy(to, r->stage + r->stage_at, bytes);
+    r->stage_at += bytes;
+    if (r->stage_at == r->stage_have)
+        r->stage_at = r->stage_have = 0;
+    return bytes;
+}
+
+static void stage_empty(struct carrick_endpoint *e)
+{
+    struct tcp_receiver *r = &e->receiver;
+    uint32_t bytes;
+
+    if (r->frame_open && r->left != 0) {
+        bytes = stage_take(r, r->place, r->left);
+        e->counters.copied_bytes += bytes;
+        r->place += bytes;
+        r->left -= bytes;
+    }
+    if (!r->frame_open || r->left == 0)
+        r->header_have +=
+            stage_take(r, r->header + r->header_have, TCP_WIRE_HEADER_BYTES - r->header_have);
+}
+
 // Works off what has been received; STEP_ON: more is needed.
 static enum step advance(struct carrick_endpoint *e, struct tcp_output *out)
 {
@@ -246,6 +278,8 @@ static enum step advance(struct carrick_endpoint *e, struct tcp_output *out)
     const char *why;
 
     for (;;) {
+        if (r->stage_have != 0)
+            stage_empty(e);
         if (r->frame_open) {
             if (r->left != 0)
                 return STEP_ON;
@@ -264,6 +298,8 @@ static enum step advance(struct carrick_endpoint *e, struct tcp_output *out)
                 return end(e, CARRICK_ERR_PROTOCOL, why);
             e->counters.receive_frames++;
             r->taken = true;
+            if (r->frame.length != 0)
+                r->large = r->frame.length > TCP_STAGE_PAYLOAD_BYTES;
         }
         step = frame_begin(e);
         if (step != STEP_ON)
@@ -275,23 +311,42 @@ static enum step advance(struct carrick_endpoint *e, struct tcp_output *out)
     }
 }
 
+static ssize_t receive_call(struct carrick_endpoint *e, const struct iovec *iov, int count)
+{
+    ssize_t n;
+
+    do {
+        e->counters.receive_calls++;
+        n = count == 1 ? recv(e->fd, iov->iov_base, iov->iov_len, 0) : readv(e->fd, iov, count);
+    } while (n < 0 && errno == EINTR);
+    if (n > 0) {
+        e->counters.receive_bytes += (uint64_t)n;
+        e->receiver.flush_bytes += (uint32_t)n;
+    }
+    return n;
+}
+
+// The stage is empty whenever more is needed.
 static ssize_t receive_some(struct carrick_endpoint *e, size_t *wanted)
 {
     struct tcp_receiver *r = &e->receiver;
-    unsigned char *header = r->header + r->header_have;
-    size_t header_bytes = TCP_WIRE_HEADER_BYTES - r->header_have;
-    struct iovec iov[2] = {{r->place, r->frame_open ? r->left : 0}, {header, header_bytes}};
+    struct iovec iov[2] = {
+        {r->place, r->frame_open ? r->left : 0},
+        {r->header + r->header_have, TCP_WIRE_HEADER_BYTES - r->header_have},
+    };
+    struct iovec stage = {r->stage, TCP_STAGE_BYTES};
     ssize_t n;
 
-    *wanted = iov[0].iov_len + header_bytes;
-    do {
-        e->counters.receive_calls++;
-        n = iov[0].iov_len != 0 ? readv(e->fd, iov, 2) : recv(e->fd, header, header_bytes, 0);
-    } while (n < 0 && errno == EINTR);
+    if (iov[0].iov_len == 0 && e->state == TCP_OPEN && !r->large) {
+        n = receive_call(e, &stage, 1);
+        r->stage_have = n > 0 ? (uint32_t)n : 0;
+        *wanted = stage.iov_len;
+        return n;
+    }
+    *wanted = iov[0].iov_len + iov[1].iov_len;
+    n = iov[0].iov_len != 0 ? receive_call(e, iov, 2) : receive_call(e, &iov[1], 1);
     if (n <= 0)
         return n;
-    e->counters.receive_bytes += (uint64_t)n;
-    r->flush_bytes += (uint32_t)n;
     if ((size_t)n <= iov[0].iov_len) {
         r->place += n;
         r->left -= (uint32_t)n;

@@ -15,16 +15,30 @@ struct tcp_resolve {
     struct carrick_device *device;     // NULL when forgotten
     struct carrick_endpoint *endpoint; // NULL: it is the device's own address
     struct tcp_section section;
-    int family; // wanted, AF_UNSPEC: any
-    int error;  // of getaddrinfo
-    struct tcp_address address;
+    int error; // of getaddrinfo
+    struct tcp_addresses addresses;
 };
 
-static int look_up(const struct tcp_section *section, int family, int flags,
-                   struct tcp_address *address)
+static void take(const struct tcp_section *section, const struct addrinfo *found,
+                 struct tcp_addresses *addresses)
+{
+    struct tcp_address address = {.length = found->ai_addrlen};
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)&address.storage;
+
+    memcpy(&address.storage, found->ai_addr, found->ai_addrlen);
+    if (six->sin6_family == AF_INET6 && section->interface[0] != '\0' &&
+        IN6_IS_ADDR_LINKLOCAL(&six->sin6_addr) && six->sin6_scope_id == 0)
+        six->sin6_scope_id = if_nametoindex(section->interface);
+    for (uint32_t i = 0; i < addresses->count; i++)
+        if (memcmp(&addresses->at[i].storage, &address.storage, sizeof address.storage) == 0)
+            return;
+    addresses->at[addresses->count++] = address;
+}
+
+static int look_up(const struct tcp_section *section, int flags, struct tcp_addresses *addresses)
 {
     struct addrinfo hints = {
-        .ai_family = family,
+        .ai_family = AF_UNSPEC,
         .ai_socktype = SOCK_STREAM,
         .ai_flags = AI_NUMERICSERV | flags,
     };
@@ -36,30 +50,26 @@ static int look_up(const struct tcp_section *section, int family, int flags,
     error = getaddrinfo(section->address, port, &hints, &found);
     if (error != 0)
         return error;
-    memcpy(&address->storage, found->ai_addr, found->ai_addrlen);
-    address->length = found->ai_addrlen;
+    for (const struct addrinfo *at = found; at != NULL && addresses->count < TCP_ADDRESSES_MAX;
+         at = at->ai_next)
+        take(section, at, addresses);
     freeaddrinfo(found);
-    if (address->storage.ss_family == AF_INET6 && section->interface[0] != '\0') {
-        struct sockaddr_in6 *six = (struct sockaddr_in6 *)&address->storage;
-        if (IN6_IS_ADDR_LINKLOCAL(&six->sin6_addr) && six->sin6_scope_id == 0)
-            six->sin6_scope_id = if_nametoindex(section->interface);
-    }
     return 0;
 }
 
-bool tcp_resolve_numeric(const struct tcp_section *section, struct tcp_address *address)
+bool tcp_resolve_numeric(const struct tcp_section *section, struct tcp_addresses *addresses)
 {
-    memset(address, 0, sizeof *address);
-    return look_up(section, AF_UNSPEC, AI_NUMERICHOST, address) == 0;
+    memset(addresses, 0, sizeof *addresses);
+    return look_up(section, AI_NUMERICHOST, addresses) == 0;
 }
 
 static void resolve_work(void *arg)
 {
     struct tcp_resolve *r = arg;
 
-    r->error = look_up(&r->section, r->family, AI_ADDRCONFIG, &r->address);
+    r->error = look_up(&r->section, AI_ADDRCONFIG, &r->addresses);
     if (r->error == EAI_NONAME || r->error == EAI_ADDRFAMILY)
-        r->error = look_up(&r->section, r->family, 0, &r->address);
+        r->error = look_up(&r->section, 0, &r->addresses);
 }
 
 static void resolve_done(void *arg)
@@ -72,17 +82,16 @@ static void resolve_done(void *arg)
         return;
     }
     if (r->error != 0) {
-        r->address.length = 0;
+        r->addresses.count = 0;
         device->host->log(device->host, CARRICK_LOG_WARNING, "%s: no address for the name %s: %s",
                           device->name, r->section.address, gai_strerror(r->error));
     }
     if (r->endpoint != NULL) {
         r->endpoint->resolve = NULL;
-        r->endpoint->remote_address = r->address;
-        tcp_connect_start(r->endpoint);
+        tcp_connect_resolved(r->endpoint, &r->addresses);
     } else {
         device->resolve = NULL;
-        tcp_device_resolved(device, &r->address);
+        tcp_device_resolved(device, &r->addresses);
     }
     free(r);
 }
@@ -97,8 +106,6 @@ int tcp_resolve_start(struct carrick_device *device, struct carrick_endpoint *en
     r->device = device;
     r->endpoint = endpoint;
     r->section = endpoint != NULL ? endpoint->remote : device->local;
-    r->family = endpoint != NULL && device->address.length != 0 ? device->address.storage.ss_family
-                                                                : AF_UNSPEC;
     if (endpoint != NULL)
         endpoint->resolve = r;
     else

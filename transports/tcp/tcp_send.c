@@ -6,6 +6,8 @@
 #include "tcp.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -69,7 +71,25 @@ void tcp_read_done(struct carrick_endpoint *endpoint)
     expect_read(endpoint);
 }
 
-static uint32_t add_operation_frame(struct carrick_endpoint *e)
+static bool operations_wait(const struct carrick_endpoint *e)
+{
+    return (e->state == TCP_OPEN || e->state == TCP_LINGERING) &&
+           e->stream.sent != e->operations.posted;
+}
+
+// Long frames cost the target less; where both kinds wait, neither should wait long for the other. What is long is
+// cut where the batch ends.
+static uint32_t frame_bytes(const struct carrick_endpoint *e, uint64_t left, uint32_t room)
+{
+    bool shared = operations_wait(e) && e->stream.answers_due != 0;
+    uint32_t max = shared && room > TCP_SHARED_FRAME_BYTES ? TCP_SHARED_FRAME_BYTES : room;
+
+    if (left <= TCP_SHARED_FRAME_BYTES || left <= max + TCP_FRAME_WORTH_BYTES)
+        return (uint32_t)left;
+    return max;
+}
+
+static uint32_t add_operation_frame(struct carrick_endpoint *e, uint32_t room)
 {
     struct tcp_operations *o = &e->operations;
     const struct tcp_operation *op = &o->ring[e->stream.sent % TCP_POSTED_MAX];
@@ -83,8 +103,8 @@ static uint32_t add_operation_frame(struct carrick_endpoint *e)
         frame.address = op->remote + o->sent_offset;
         frame.value = o->sent_offset;
         frame.key = op->key;
-        frame.length = left > TCP_WIRE_PAYLOAD_MAX ? TCP_WIRE_PAYLOAD_MAX : (uint32_t)left;
-        if (left > TCP_WIRE_PAYLOAD_MAX)
+        frame.length = frame_bytes(e, left, room);
+        if (left > frame.length)
             frame.flags = 0;
         break;
     case CARRICK_OP_READ:
@@ -112,7 +132,7 @@ static uint32_t add_operation_frame(struct carrick_endpoint *e)
         o->sent_offset += frame.length;
     }
     batch_add(e, &frame, payload, NULL);
-    return frame.length;
+    return TCP_WIRE_HEADER_BYTES + frame.length;
 }
 
 void tcp_answer_push(struct carrick_endpoint *endpoint, const struct tcp_answer *answer)
@@ -124,7 +144,7 @@ void tcp_answer_push(struct carrick_endpoint *endpoint, const struct tcp_answer 
         *answer;
 }
 
-static uint32_t add_answer_frame(struct carrick_endpoint *e)
+static uint32_t add_answer_frame(struct carrick_endpoint *e, uint32_t room)
 {
     struct tcp_answer *a = &e->sender.answers[e->sender.answer_first];
     struct tcp_frame frame = {.type = TCP_FRAME_READ_DATA, .value = a->offset};
@@ -132,7 +152,7 @@ static uint32_t add_answer_frame(struct carrick_endpoint *e)
     unsigned char *payload = a->length != 0 ? a->memory + a->offset : NULL;
     uint64_t left = a->length - a->offset;
 
-    frame.length = left > TCP_WIRE_PAYLOAD_MAX ? TCP_WIRE_PAYLOAD_MAX : (uint32_t)left;
+    frame.length = frame_bytes(e, left, room);
     a->offset += frame.length;
     if (a->offset == a->length) {
         frame.flags = TCP_FLAG_LAST;
@@ -140,13 +160,7 @@ static uint32_t add_answer_frame(struct carrick_endpoint *e)
         e->stream.answers_due--;
     }
     batch_add(e, &frame, payload, source);
-    return frame.length;
-}
-
-static bool operations_wait(const struct carrick_endpoint *e)
-{
-    return (e->state == TCP_OPEN || e->state == TCP_LINGERING) &&
-           e->stream.sent != e->operations.posted;
+    return TCP_WIRE_HEADER_BYTES + frame.length;
 }
 
 static bool close_waits(const struct carrick_endpoint *e)
@@ -164,25 +178,50 @@ bool tcp_transmit_wanted(const struct carrick_endpoint *endpoint)
            operations_wait(e) || close_waits(e);
 }
 
+// A batch that ends where a segment ends leaves none half empty. That counts where segments are long, and a batch
+// is but a few of them. They grow when a connection begins to be used.
+static void batch_measure(struct carrick_endpoint *e)
+{
+    int segment = 0;
+    socklen_t length = sizeof segment;
+
+    e->sender.batch_bytes = TCP_SEND_BUDGET_BYTES;
+    if (getsockopt(e->fd, IPPROTO_TCP, TCP_MAXSEG, &segment, &length) == 0 &&
+        segment >= TCP_SEGMENT_LONG_BYTES && segment <= TCP_SEND_BUDGET_BYTES)
+        e->sender.batch_bytes = TCP_SEND_BUDGET_BYTES / (uint32_t)segment * (uint32_t)segment;
+}
+
+// What is left of the batch for the payload of another frame, 0: not worth one.
+static uint32_t batch_room(const struct carrick_endpoint *e, uint32_t bytes)
+{
+    if (e->sender.batch.frames == TCP_BATCH_FRAMES ||
+        bytes + TCP_WIRE_HEADER_BYTES + TCP_FRAME_WORTH_BYTES > e->sender.batch_bytes)
+        return 0;
+    return e->sender.batch_bytes - bytes - TCP_WIRE_HEADER_BYTES;
+}
+
 static void batch_fill(struct carrick_endpoint *e)
 {
     struct tcp_batch *b = &e->sender.batch;
-    uint32_t bytes = 0;
+    uint32_t bytes = 0, room;
 
     if (e->sender.ack_due) {
         struct tcp_frame ack = {.type = TCP_FRAME_ACK, .value = e->receiver.applied};
         e->sender.ack_due = e->sender.flush_due = false;
         batch_add(e, &ack, NULL, NULL);
+        bytes = TCP_WIRE_HEADER_BYTES;
     }
-    while (bytes < TCP_SEND_BUDGET_BYTES && b->frames < TCP_BATCH_FRAMES) {
+    while ((room = batch_room(e, bytes)) != 0) {
         bool operation = operations_wait(e), answer = e->stream.answers_due != 0;
         if (operation)
-            bytes += add_operation_frame(e);
-        if (answer && b->frames < TCP_BATCH_FRAMES)
-            bytes += add_answer_frame(e);
+            bytes += add_operation_frame(e, room);
+        if (answer && (room = batch_room(e, bytes)) != 0)
+            bytes += add_answer_frame(e, room);
         if (!operation && !answer)
             break;
     }
+    if (room == 0 && e->sender.full_batches++ % TCP_BATCHES_PER_MEASURE == 0)
+        batch_measure(e);
     if (close_waits(e) && !operations_wait(e) && b->frames < TCP_BATCH_FRAMES) {
         struct tcp_frame end = {.type = TCP_FRAME_CLOSE};
         e->sender.close_queued = true;
@@ -241,7 +280,7 @@ void tcp_transmit(struct carrick_endpoint *endpoint)
     size_t total = 0;
     ssize_t n;
 
-    while (tcp_transmit_wanted(e) && total < TCP_SEND_BUDGET_BYTES) {
+    while (tcp_transmit_wanted(e) && total < e->sender.batch_bytes) {
         if (e->sender.batch.frames == 0)
             batch_fill(e);
         n = batch_send(e);
