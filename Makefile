@@ -5,8 +5,9 @@
 #
 #   Settings      here                      make help        what can be asked for
 #   mk/rules.mk   core, daemon, command     mk/plugins.mk    what a plugin.mk fragment may say
-#   mk/tests.mk   tests, bench, fuzzing     mk/paths.mk      directories of an installation
-#                                           mk/install.mk    what is installed there
+#   mk/tests.mk   tests, bench, fuzzing     mk/lib.mk        libcarrick, nbdkit's plugin
+#   mk/paths.mk   directories of an         mk/install.mk    what is installed there
+#                 installation
 
 VERSION := 0.1.0
 
@@ -61,6 +62,7 @@ show = $(if $(V),,@echo '  $(1)	$(patsubst $(BUILD)/%,%,$@)';)
 include mk/paths.mk
 include mk/rules.mk
 include mk/plugins.mk
+include mk/lib.mk
 include mk/tests.mk
 include mk/install.mk
 

@@ -6,10 +6,24 @@
 #include <string.h>
 
 #include "core/region.h"
+#include "core/service.h"
 #include "core/vi.h"
 
 #define COMPLETIONS_MAX                                                                            \
     (sizeof(((struct client *)0)->completions) / sizeof(struct carrick_completion))
+
+static int client_isolate(struct client *client, struct carrick_error *error)
+{
+    const struct manager_isolation *isolation = client->manager->isolation;
+
+    if (isolation == NULL) {
+        snprintf(error->text, sizeof(error->text), "there is nothing here that runs processes");
+        return CARRICK_ERR_NOT_SUPPORTED;
+    }
+    client->ops = isolation->ops;
+    return isolation->create(isolation->arg, client->config, module_path(client->module),
+                             &client->client_host.base, &client->instance, error);
+}
 
 int client_init(struct client *client, struct manager *manager, uint32_t index,
                 struct carrick_error *error)
@@ -29,14 +43,17 @@ int client_init(struct client *client, struct manager *manager, uint32_t index,
     if (status != CARRICK_OK)
         return status;
     client->ops = module_ops(client->module);
-    status = client->ops->create(&client->client_host.base, client->config->config.json,
-                                 &client->instance, error);
+    client->isolated = client->config->isolation == CONFIG_ISOLATION_PROCESS;
+    status = client->isolated ? client_isolate(client, error)
+                              : client->ops->create(&client->client_host.base,
+                                                    client->config->config.json, &client->instance,
+                                                    error);
     if (status != CARRICK_OK)
         client->instance = NULL;
     return status;
 }
 
-static void client_regions_end(struct client *client)
+void client_regions_end(struct client *client)
 {
     for (uint32_t i = 0; i < client->here_count; i++)
         if (client->here[i] != NULL)
@@ -54,6 +71,7 @@ void client_free(struct client *client)
         return;
     if (client->instance != NULL)
         client->ops->destroy(client->instance);
+    service_withdraw(client->manager, client);
     client_regions_end(client);
     for (struct region *region = client->manager->regions; region != NULL; region = next) {
         next = region->next;
@@ -65,6 +83,7 @@ void client_free(struct client *client)
     free(client->wants);
     free(client->there_bytes);
     free(client->vis);
+    free(client->openings);
 }
 
 struct client *client_find(struct manager *manager, const char *name)
@@ -112,6 +131,12 @@ int client_describe(struct client *client)
     client->wants[0].struct_size = sizeof(*client->wants);
     status = client->ops->describe(client->instance, &info);
     callback_end(client, "describe", began_ns);
+    // An inline client has no reason to be asked twice.
+    if (status == CARRICK_ERR_AGAIN && !client->isolated)
+        return CARRICK_ERR_INVALID;
+    client->left_out = status == CARRICK_ERR_STATE && client->isolated;
+    if (client->left_out)
+        client->need = (struct client_need){0};
     if (status != CARRICK_OK)
         return status;
     if (info.vis < 1 || info.vis > CARRICK_CLIENT_VIS_MAX ||
@@ -134,6 +159,7 @@ int client_provide(struct client *client, uint32_t index, const struct carrick_r
     uint64_t began_ns = callback_begin(client);
     int status = client->ops->provide(client->instance, index, want, backing);
 
+    client->provided |= status != CARRICK_ERR_NOT_SUPPORTED;
     callback_end(client, "provide", began_ns);
     return status == CARRICK_ERR_NOT_SUPPORTED ? CARRICK_OK : status;
 }
@@ -237,6 +263,17 @@ static void client_ready(struct client *client)
     callback_end(client, "ready", began_ns);
 }
 
+void clients_stopping(struct manager *manager)
+{
+    for (uint32_t i = 0; i < manager->client_count; i++) {
+        struct client *client = &manager->clients[i];
+        uint64_t began_ns = callback_begin(client);
+
+        client->ops->stopping(client->instance);
+        callback_end(client, "stopping", began_ns);
+    }
+}
+
 void clients_ready(struct manager *manager)
 {
     for (uint32_t i = 0; i < manager->ranked_count; i++)
@@ -265,11 +302,12 @@ void clients_ended(struct manager *manager, uint32_t reason)
 
         vi_end_all(client);
         client_flush(client);
-        if (!client->told_ready)
+        if (!client->told_ready && !client->provided)
             continue;
-        client->told_ready = false;
+        client->told_ready = client->provided = false;
         began_ns = callback_begin(client);
         client->ops->ended(client->instance, reason);
         callback_end(client, "ended", began_ns);
     }
+    vi_open_forget(manager);
 }

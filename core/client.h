@@ -13,6 +13,7 @@
 int client_init(struct client *client, struct manager *manager, uint32_t index,
                 struct carrick_error *error);
 void client_free(struct client *client);
+void client_regions_end(struct client *client); // those that the partner asked for
 struct client *client_find(struct manager *manager, const char *name);
 
 int client_describe(struct client *client);
@@ -28,6 +29,7 @@ int client_command(struct client *client, const char *word, const char *json, ui
 int client_config_change(struct client *client, const char *json, struct carrick_error *error);
 
 void clients_flush(struct manager *manager);
+void clients_stopping(struct manager *manager);
 void clients_ready(struct manager *manager);
 void clients_ending(struct manager *manager, uint32_t reason, uint64_t deadline_ns);
 // Ends all VIs, with what is outstanding on them, then tells.

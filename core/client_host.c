@@ -8,6 +8,7 @@
 #include "core/client.h"
 #include "core/command.h"
 #include "core/region.h"
+#include "core/service.h"
 #include "core/session.h"
 #include "core/vi.h"
 
@@ -37,9 +38,55 @@ static int host_region_create(const struct carrick_client_host *base, uint64_t b
         return CARRICK_ERR_INVALID;
     status = region_create(client->manager, REGION_LOCAL, CARRICK_ACCESS_LOCAL, bytes, -1, 0,
                            client, &region);
+    if (status != CARRICK_OK)
+        return status;
+    region->bytes = region->memory.bytes; // all of its pages are the client's
+    *out = region_handle(region);
+    return CARRICK_OK;
+}
+
+static int host_region_open(const struct carrick_client_host *base, const char *path,
+                            uint64_t bytes, struct carrick_region **out,
+                            struct carrick_region_info *info, struct carrick_error *error)
+{
+    struct client *client = client_of(base);
+    struct env *env = client->manager->env;
+    struct carrick_region_info found = {.struct_size = sizeof(found)};
+    struct env_memory memory;
+    struct region *region;
+    int status = env->ops->memory_open(env, path, bytes, &memory, &found, error);
+
     if (status == CARRICK_OK)
-        *out = region_handle(region);
-    return status;
+        status = region_adopt(client->manager, REGION_LOCAL, CARRICK_ACCESS_LOCAL, memory.bytes,
+                              &memory, client, &region);
+    if (status != CARRICK_OK)
+        return status;
+    if (info != NULL) {
+        if (found.struct_size > info->struct_size)
+            found.struct_size = info->struct_size;
+        memcpy(info, &found, found.struct_size);
+    }
+    *out = region_handle(region);
+    return CARRICK_OK;
+}
+
+static int host_region_fd(struct carrick_region *handle)
+{
+    return region_of(handle)->memory.fd;
+}
+
+static int host_service_offer(const struct carrick_client_host *base, const char *name,
+                              const void *table, void *object)
+{
+    struct client *client = client_of(base);
+
+    return service_offer(client->manager, client, name, table, object);
+}
+
+static int host_service_find(const struct carrick_client_host *base, const char *name,
+                             const void **table, void **object)
+{
+    return service_find(client_of(base)->manager, name, table, object);
 }
 
 static int host_region_destroy(struct carrick_region *handle)
@@ -159,5 +206,9 @@ void client_host_init(struct client *client)
         .status_boot_stage = host_status_boot_stage,
         .session_reset = host_session_reset,
         .command_reply = host_command_reply,
+        .region_open = host_region_open,
+        .region_fd = host_region_fd,
+        .service_offer = host_service_offer,
+        .service_find = host_service_find,
     };
 }

@@ -239,6 +239,8 @@ static void manager_free(struct config_manager *manager)
     }
     section_free(&manager->policy.config);
     free(manager->policy.pointer);
+    section_free(&manager->arbiter.config);
+    free(manager->arbiter.pointer);
     free(manager->links);
     free(manager->clients);
     free(manager->pointer);

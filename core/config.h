@@ -17,6 +17,7 @@
 #define CONFIG_NAME_SIZE 32 // of names of nodes, links, plugins and so on, with the final NUL
 #define CONFIG_HASH_BYTES 32
 #define CONFIG_ERRORS_MAX 32
+#define CONFIG_HANG_MS 2000 // of a client process, unless it is configured
 #define CONFIG_FILE_BYTES_MAX (1024 * 1024)
 #define CONFIG_DEPTH_MAX 32
 #define CONFIG_POINTER_SIZE 256
@@ -69,7 +70,8 @@ struct config_timers {
     uint32_t hold_ms;         // a link that came back is not used for so long
 };
 
-struct config_policy {
+// A plugin of which a manager has one: its policy, its arbiter.
+struct config_plugin {
     char plugin[CONFIG_NAME_SIZE];
     struct config_section config;
     char *pointer;
@@ -92,7 +94,8 @@ struct config_link {
 };
 
 enum config_isolation {
-    CONFIG_ISOLATION_INLINE, // on the manager's thread
+    CONFIG_ISOLATION_INLINE,  // on the manager's thread
+    CONFIG_ISOLATION_PROCESS, // in a process of its own, or one that it shares
 };
 
 struct config_client {
@@ -100,6 +103,8 @@ struct config_client {
     char plugin[CONFIG_NAME_SIZE];
     bool required; // the daemon does not start without it
     enum config_isolation isolation;
+    char process[CONFIG_NAME_SIZE]; // PROCESS: name of the process; the client's own unless it is said
+    uint32_t hang_ms;               // PROCESS: without a sign of life for so long it is ended
     struct config_section config;
     char *pointer;
 };
@@ -111,7 +116,9 @@ struct config_manager {
     uint32_t poll_us;
     uint32_t lanes;
     uint32_t overstay_us;
-    struct config_policy policy;
+    uint32_t partner_memory_mib; // most memory that the partner's clients may ask for in all
+    struct config_plugin policy;
+    struct config_plugin arbiter; // plugin "": none
     size_t links_count;
     struct config_link *links;
     size_t clients_count;
@@ -194,7 +201,7 @@ int config_error_in(const struct config *config, struct config_errors *errs, con
                     const char *relative, const char *text);
 
 // Whether a running daemon can go over from one configuration to the other. Can change: log level,
-// a manager's profile, timers, policy, poll_us, overstay_us, a client's `required` and `config`.
+// a manager's profile, timers, policy, poll_us, overstay_us, partner_memory_mib, a client's `required` and `config`.
 // Anything else is refused, with the position in the new file and the reason.
 int config_reload_check(const struct config *old, const struct config *new_config,
                         struct config_errors *errs);

@@ -60,10 +60,11 @@ static bool section_build(struct json_object *holder, const char *key, const cha
     return section->json != NULL && print(&section->pointer, "%s/%s", base, key);
 }
 
-static bool policy_build(struct json_object *object, const char *base, struct config_policy *policy)
+static bool policy_build(struct json_object *object, const char *base, const char *key,
+                         struct config_plugin *policy)
 {
     copy_name(policy->plugin, object, "plugin");
-    return print(&policy->pointer, "%s/policy", base) &&
+    return print(&policy->pointer, "%s/%s", base, key) &&
            section_build(object, "config", policy->pointer, &policy->config);
 }
 
@@ -98,7 +99,13 @@ static bool client_build(struct json_object *object, struct config_client *clien
     copy_name(client->name, object, "name");
     copy_name(client->plugin, object, "plugin");
     client->required = json_object_get_boolean(member(object, "required"));
-    client->isolation = CONFIG_ISOLATION_INLINE; // config_check() refuses the other
+    client->isolation = strcmp(json_object_get_string(member(object, "isolation")), "process") == 0
+                            ? CONFIG_ISOLATION_PROCESS
+                            : CONFIG_ISOLATION_INLINE;
+    copy_name(client->process, object, member(object, "process") != NULL ? "process" : "name");
+    client->hang_ms = member(object, "hang_ms") != NULL
+                          ? (uint32_t)json_object_get_int64(member(object, "hang_ms"))
+                          : CONFIG_HANG_MS;
     return section_build(object, "config", client->pointer, &client->config);
 }
 
@@ -150,7 +157,13 @@ static bool manager_build(struct json_object *object, const struct config *confi
     manager->poll_us = (uint32_t)json_object_get_int64(member(object, "poll_us"));
     manager->lanes = (uint32_t)json_object_get_int64(member(object, "lanes"));
     manager->overstay_us = (uint32_t)json_object_get_int64(member(object, "overstay_us"));
-    return policy_build(member(object, "policy"), manager->pointer, &manager->policy) &&
+    manager->partner_memory_mib =
+        (uint32_t)json_object_get_int64(member(object, "partner_memory_mib"));
+    struct json_object *arbiter = member(object, "arbiter");
+
+    return policy_build(member(object, "policy"), manager->pointer, "policy", &manager->policy) &&
+           (arbiter == NULL ||
+            policy_build(arbiter, manager->pointer, "arbiter", &manager->arbiter)) &&
            links_build(member(object, "links"), config, manager) &&
            clients_build(member(object, "clients"), manager);
 }

@@ -194,15 +194,58 @@ static void socket_check(const struct json_cursor *root, const struct node_names
     }
 }
 
-static void client_check(const struct json_cursor *client, struct config_errors *errs)
+// ---- clients as processes
+
+struct client_place {
+    const char *process; // NULL: inline
+    int64_t hang_ms;
+};
+
+static struct client_place client_place(const struct json_cursor *client)
 {
     struct json_cursor value;
     const char *isolation = string_of(client, "isolation", &value);
+    struct client_place place = {NULL, CONFIG_HANG_MS};
 
-    if (isolation != NULL && strcmp(isolation, "process") == 0)
+    if (isolation == NULL || strcmp(isolation, "process") != 0)
+        return place;
+    place.process = string_of(client, "process", &value);
+    if (place.process == NULL)
+        place.process = string_of(client, "name", &value);
+    if (json_cursor_typed(client, "hang_ms", json_type_int, &value))
+        place.hang_ms = json_object_get_int64(value.value);
+    return place;
+}
+
+static void client_check(const struct json_cursor *client, const struct json_cursor *clients,
+                         struct config_errors *errs)
+{
+    static const char *const keys[] = {"process", "hang_ms"};
+    struct client_place place = client_place(client);
+    struct json_cursor value, other;
+
+    for (size_t i = 0; place.process == NULL && i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (json_cursor_typed(client, keys[i],
+                              i == 0 ? json_type_string : json_type_int, &value))
+            json_cursor_report(&value, JSON_PLACE_VALUE, errs,
+                               "%s is of clients with \"isolation\": \"process\"; say that, or "
+                               "leave it out",
+                               keys[i]);
+    if (place.process == NULL || !json_cursor_typed(client, "hang_ms", json_type_int, &value))
+        return;
+    FOR_EACH(&other, clients)
+    {
+        struct client_place others = client_place(&other);
+
+        if (others.process == NULL || strcmp(others.process, place.process) != 0 ||
+            others.hang_ms == place.hang_ms)
+            continue;
         json_cursor_report(&value, JSON_PLACE_VALUE, errs,
-                           "found \"process\", expected \"inline\": this version cannot yet run a "
-                           "client as a process of its own");
+                           "found %lld, where another client of the process \"%.40s\" has %lld: say "
+                           "the same for all of them",
+                           (long long)place.hang_ms, place.process, (long long)others.hang_ms);
+        return;
+    }
 }
 
 static void manager_check(const struct json_cursor *manager, const struct node_names *nodes,
@@ -223,7 +266,7 @@ static void manager_check(const struct json_cursor *manager, const struct node_n
         names_differ(&list, "client of a manager", errs);
         FOR_EACH(&item, &list)
         {
-            client_check(&item, errs);
+            client_check(&item, &list, errs);
         }
     }
 }

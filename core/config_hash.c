@@ -28,6 +28,8 @@ static bool add_manager(EVP_MD_CTX *digest, const struct config_manager *manager
 
     for (size_t i = 0; good && i < manager->links_count; i++)
         good = add(digest, "link", manager->links[i].name, manager->links[i].transport);
+    if (good && manager->arbiter.plugin[0] != '\0')
+        good = add(digest, "arbiter", manager->arbiter.plugin, "");
     for (size_t i = 0; good && i < manager->clients_count; i++)
         good = add(digest, "client", manager->clients[i].name, manager->clients[i].plugin);
     return good;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <carrick/arbiter.h>
 #include <carrick/client.h>
 #include <carrick/policy.h>
 #include <carrick/transport.h>
@@ -198,7 +199,7 @@ static int idle_work(const struct carrick_host *host, void (*work)(void *arg),
 
 static void check_policy(struct check *check, const struct config_manager *manager, int node)
 {
-    const struct config_policy *policy = &manager->policy;
+    const struct config_plugin *policy = &manager->policy;
     int side = node > 0 ? node : 0;
     const struct carrick_host host = {
         .struct_size = sizeof(host),
@@ -231,6 +232,22 @@ static void check_policy(struct check *check, const struct config_manager *manag
     module_put(module);
 }
 
+static void check_arbiter(struct check *check, const struct config_plugin *arbiter)
+{
+    struct carrick_error error;
+    error_init(&error);
+    struct module *module =
+        get(check, CARRICK_KIND_ARBITER, arbiter->plugin, arbiter->pointer, "/plugin");
+    if (!module)
+        return;
+    const struct carrick_arbiter_ops *ops = module_ops(module);
+    int status = ops->config_check(arbiter->config.json, &error);
+    if (status && status != CARRICK_ERR_NOT_SUPPORTED)
+        config_error_in(check->config, check->errs, arbiter->config.pointer, error.pointer,
+                        error_text(&error, arbiter->plugin));
+    module_put(module);
+}
+
 int config_check_plugins(
     const struct config *config, struct loader *loader, int node, struct config_errors *errs,
     void (*missing)(void *arg, const struct config_client *client, const char *text), void *arg)
@@ -240,6 +257,8 @@ int config_check_plugins(
     for (size_t i = 0; i < config->managers_count; i++) {
         const struct config_manager *manager = &config->managers[i];
         check_policy(&check, manager, node);
+        if (manager->arbiter.plugin[0])
+            check_arbiter(&check, &manager->arbiter);
         for (size_t j = 0; j < manager->links_count; j++)
             check_link(&check, &manager->links[j], node);
         for (size_t j = 0; j < manager->clients_count; j++)

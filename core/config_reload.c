@@ -151,6 +151,11 @@ static void client_check(struct reload *reload, const struct config_client *befo
     if (before->isolation != after->isolation)
         refuse(reload, after->pointer, "/isolation",
                "this changed: a client keeps its place while the daemon runs" RESTART);
+    text_check(reload, after->pointer, "/process", before->process, after->process,
+               "a client keeps its place while the daemon runs");
+    if (before->hang_ms != after->hang_ms)
+        refuse(reload, after->pointer, "/hang_ms",
+               "this changed: how a process is watched is settled when the daemon starts" RESTART);
 }
 
 static void manager_check(struct reload *reload, const struct config_manager *before,
@@ -166,6 +171,11 @@ static void manager_check(struct reload *reload, const struct config_manager *be
         refuse(reload, after->pointer, "/lanes",
                "was %u, found %u: data endpoints are made when a link comes up" RESTART,
                before->lanes, after->lanes);
+    text_check(reload, after->pointer, "/arbiter/plugin", before->arbiter.plugin,
+               after->arbiter.plugin, "who serves is decided with it");
+    if (before->arbiter.plugin[0] != '\0' && after->arbiter.plugin[0] != '\0')
+        section_check(reload, &before->arbiter.config, &after->arbiter.config,
+                      "who serves is decided with it");
     snprintf(pointer, sizeof(pointer), "%s/links", after->pointer);
     if (list_check(reload, &links_before, &links_after, pointer, "link")) {
         for (size_t i = 0; i < after->links_count; i++)

@@ -12,7 +12,6 @@
 #include "core/placement.h"
 
 #define RECEIVE_DEPTH 64u
-#define CONTROL_RESERVE 8u // places of a control lane that keys do not take
 
 static void lane_options_fill(struct lane *lane, struct carrick_connect_options *options)
 {
@@ -206,9 +205,14 @@ static void keys_send(struct conn *conn)
 void conn_advance(struct conn *conn)
 {
     struct manager *manager = conn->link->manager;
+    uint32_t wanted;
 
     if (conn->state != CONN_JOINED)
         return;
+    if (conn->keys != NULL && session_there_count(manager, &wanted) && wanted != conn->key_count) {
+        conn_refuse(conn, CARRICK_REASON_PROTOCOL, "another number of keys than was asked for");
+        return;
+    }
     if (!conn->keys_sent &&
         (manager->session.state == CARRICK_SESSION_READY ||
          manager->session.state == CARRICK_SESSION_UP) &&
@@ -222,24 +226,30 @@ void conn_advance(struct conn *conn)
     }
 }
 
+// Keys may come over one link before the table that says how many there are has come over another: they are kept, as many
+// as our clients have asked for at most.
+static bool keys_begin(struct conn *conn, uint32_t total)
+{
+    if (total > session_wanted_count(conn->link->manager)) {
+        conn_refuse(conn, CARRICK_REASON_PROTOCOL, "more keys than were asked for");
+        return false;
+    }
+    conn->keys = calloc(total + 1u, sizeof(*conn->keys));
+    conn->key_count = total;
+    if (conn->keys == NULL)
+        conn_fail(conn, CARRICK_ERR_NO_MEMORY, "no memory for keys");
+    return conn->keys != NULL;
+}
+
 void conn_keys_message(struct conn *conn, const struct message *message)
 {
-    uint32_t wanted;
-
     if (message->session != conn->link->manager->session.id)
         return;
-    if (!session_there_count(conn->link->manager, &wanted) || message->keys.total != wanted ||
-        message->keys.first != conn->keys_known) {
+    if (conn->keys == NULL && !keys_begin(conn, message->keys.total))
+        return;
+    if (message->keys.total != conn->key_count || message->keys.first != conn->keys_known) {
         conn_refuse(conn, CARRICK_REASON_PROTOCOL, "keys came out of turn");
         return;
-    }
-    if (conn->keys == NULL) {
-        conn->keys = calloc(wanted + 1u, sizeof(*conn->keys));
-        conn->key_count = wanted;
-        if (conn->keys == NULL) {
-            conn_fail(conn, CARRICK_ERR_NO_MEMORY, "no memory for keys");
-            return;
-        }
     }
     for (uint32_t i = 0; i < message->keys.count; i++)
         conn->keys[conn->keys_known++] = message->keys.key[i];

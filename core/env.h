@@ -8,11 +8,12 @@
 #ifndef CORE_ENV_H
 #define CORE_ENV_H
 
-#include <carrick/types.h>
+#include <carrick/client.h>
 
 struct env;
 struct env_timer;
 struct env_watch;
+struct env_file;
 
 // One line of the log. A record with an event name is also an event, for those who follow them.
 struct env_record {
@@ -53,6 +54,17 @@ struct env_ops {
     int (*memory_map)(struct env *env, uint64_t bytes, int fd, uint64_t offset,
                       struct env_memory *memory);
     void (*memory_unmap)(struct env *env, struct env_memory *memory);
+    // A file as memory, as region_open in carrick/client.h; memory_unmap gives it back.
+    int (*memory_open)(struct env *env, const char *path, uint64_t bytes, struct env_memory *memory,
+                       struct carrick_region_info *info, struct carrick_error *error);
+
+    // Files, as in struct carrick_host.
+    int (*file_open)(struct env *env, const char *path, uint32_t flags, uint64_t bytes,
+                     struct env_file **file, struct carrick_file_info *info,
+                     struct carrick_error *error);
+    int (*file_submit)(struct env_file *file, const struct carrick_file_request *request);
+    int (*file_read_now)(struct env_file *file, uint64_t offset, void *data, uint64_t length);
+    void (*file_close)(struct env_file *file);
 };
 
 struct env {

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define LOG_TEXT_BYTES 512
 
@@ -144,6 +145,13 @@ static void host_work_run(void *arg)
     job->work(job->arg);
 }
 
+static void host_work_over(struct host *host)
+{
+    host->works--;
+    if (host->works == 0 && host->idle != NULL)
+        host->idle(host->arg);
+}
+
 static void host_work_done(void *arg)
 {
     struct host_work *job = arg;
@@ -151,9 +159,7 @@ static void host_work_done(void *arg)
 
     job->done(job->arg);
     free(job);
-    host->works--;
-    if (host->works == 0 && host->idle != NULL)
-        host->idle(host->arg);
+    host_work_over(host);
 }
 
 static int host_work(const struct carrick_host *base, void (*work)(void *arg),
@@ -172,6 +178,93 @@ static int host_work(const struct carrick_host *base, void (*work)(void *arg),
         return status;
     }
     host->works++;
+    return CARRICK_OK;
+}
+
+// ---- files
+
+struct carrick_file {
+    struct host *host;
+    struct env_file *file;
+    uint32_t requests; // under way
+};
+
+struct host_request {
+    struct carrick_file *file;
+    void (*fn)(void *arg, int status, int sys_errno);
+    void *arg;
+};
+
+static int host_file_open(const struct carrick_host *base, const char *path, uint32_t flags,
+                          uint64_t bytes, struct carrick_file **out, struct carrick_file_info *info,
+                          struct carrick_error *error)
+{
+    struct host *host = host_of(base);
+    struct carrick_file *file = calloc(1, sizeof(*file));
+    struct carrick_file_info found = {.struct_size = sizeof(found)};
+    int status;
+
+    if (file == NULL)
+        return CARRICK_ERR_NO_MEMORY;
+    file->host = host;
+    status = host->env->ops->file_open(host->env, path, flags, bytes, &file->file, &found, error);
+    if (status != CARRICK_OK) {
+        free(file);
+        return status;
+    }
+    if (info != NULL) {
+        found.struct_size =
+            info->struct_size < sizeof(found) ? info->struct_size : (uint32_t)sizeof(found);
+        memcpy(info, &found, found.struct_size);
+    }
+    *out = file;
+    return CARRICK_OK;
+}
+
+static void host_file_done(void *arg, int status, int sys_errno)
+{
+    struct host_request *request = arg;
+    struct host *host = request->file->host;
+
+    request->file->requests--;
+    request->fn(request->arg, status, sys_errno);
+    free(request);
+    host_work_over(host);
+}
+
+static int host_file_submit(struct carrick_file *file, const struct carrick_file_request *request)
+{
+    struct host_request *own = malloc(sizeof(*own));
+    struct carrick_file_request passed = *request;
+    int status;
+
+    if (own == NULL)
+        return CARRICK_ERR_NO_MEMORY;
+    *own = (struct host_request){.file = file, .fn = request->fn, .arg = request->arg};
+    passed.fn = host_file_done;
+    passed.arg = own;
+    status = file->host->env->ops->file_submit(file->file, &passed);
+    if (status != CARRICK_OK) {
+        free(own);
+        return status;
+    }
+    file->requests++;
+    file->host->works++;
+    return CARRICK_OK;
+}
+
+static int host_file_read_now(struct carrick_file *file, uint64_t offset, void *data,
+                              uint64_t length)
+{
+    return file->host->env->ops->file_read_now(file->file, offset, data, length);
+}
+
+static int host_file_close(struct carrick_file *file)
+{
+    if (file->requests > 0)
+        return CARRICK_ERR_STATE;
+    file->host->env->ops->file_close(file->file);
+    free(file);
     return CARRICK_OK;
 }
 
@@ -198,6 +291,10 @@ void host_init(struct host *host, struct env *env, const char *node, const char 
                 .watch_create = host_watch_create,
                 .watch_destroy = host_watch_destroy,
                 .work = host_work,
+                .file_open = host_file_open,
+                .file_submit = host_file_submit,
+                .file_read_now = host_file_read_now,
+                .file_close = host_file_close,
             },
         .env = env,
     };

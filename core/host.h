@@ -11,7 +11,8 @@
 struct host {
     struct carrick_host base;
     struct env *env;
-    uint32_t works;          // under way; the instance must not be destroyed before this is 0
+    uint32_t
+        works; // and requests to files, under way; the instance must not be destroyed before this is 0
     void (*idle)(void *arg); // called when works falls to 0, or NULL
     void *arg;
 };

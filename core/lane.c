@@ -224,10 +224,12 @@ void lane_completed(const struct carrick_event *event)
         entry_retire(lane, entry, true);
     }
     lane_prove(lane); // if there was no room for it before
-    if (lane->index == CONTROL_LANE)
+    if (lane->index == CONTROL_LANE) {
         conn_advance(lane->conn);
-    else
+        vi_tell_some(link->manager);
+    } else {
         vi_lane_has_room(lane);
+    }
 }
 
 uint64_t lane_applied_by_sends(const struct lane *lane, uint64_t sends)

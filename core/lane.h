@@ -8,7 +8,8 @@
 
 #include "core/model.h"
 
-#define LANE_BATCH 16u // entries posted at once
+#define LANE_BATCH 16u     // entries posted at once
+#define CONTROL_RESERVE 8u // places of a control lane that what can be many does not take
 
 int lane_init(struct lane *lane, struct conn *conn, uint32_t index);
 void lane_free(struct lane *lane);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/arbitration.h"
 #include "core/client.h"
 #include "core/command.h"
 #include "core/conn.h"
@@ -119,6 +120,7 @@ static int manager_init(struct manager *manager, const struct manager_options *o
     manager->section = options->section;
     manager->stopped = options->stopped;
     manager->stopped_arg = options->arg;
+    manager->isolation = options->isolation;
     if (node < 0)
         return CARRICK_ERR_NOT_FOUND;
     manager->node = (uint32_t)node;
@@ -138,6 +140,8 @@ static int manager_init(struct manager *manager, const struct manager_options *o
         status = regions_init(manager);
     if (status == CARRICK_OK)
         status = placement_init(manager, error);
+    if (status == CARRICK_OK)
+        status = arbitration_init(manager, error);
     if (status == CARRICK_OK)
         status = clients_init(manager, error);
     return status;
@@ -192,7 +196,7 @@ static bool manager_is_quiet(const struct manager *manager)
     for (uint32_t i = 0; i < manager->client_count; i++)
         if (manager->clients[i].host.works > 0)
             return false;
-    return true;
+    return manager->arbitration.host.works == 0;
 }
 
 static void manager_stop_if_quiet(struct manager *manager)
@@ -223,6 +227,7 @@ void manager_stop(struct manager *manager)
         return;
     }
     manager->stopping = true;
+    clients_stopping(manager);
     session_end(manager, CARRICK_REASON_SHUTDOWN, "the daemon is stopping");
 }
 
@@ -239,6 +244,8 @@ static void regions_free(struct manager *manager)
 // A killed node's transports close at once: a bounded number of polls brings all that is still to come.
 static void manager_kill(struct manager *manager)
 {
+    if (!manager->stopping)
+        clients_stopping(manager);
     manager->stopping = true;
     session_end(manager, CARRICK_REASON_SHUTDOWN, "killed");
     manager->session.end_now = true;
@@ -258,8 +265,10 @@ void manager_destroy(struct manager *manager)
         !manager->stopped_told)
         manager_kill(manager);
     command_cancel_all(manager);
-    for (uint32_t i = 0; i < manager->client_count; i++)
+    // In reverse: a client may use the services of those before it until its own end.
+    for (uint32_t i = manager->client_count; i-- > 0;)
         client_free(&manager->clients[i]);
+    arbitration_free(manager);
     placement_free(manager);
     regions_free(manager);
     for (uint32_t i = 0; i < manager->link_count; i++)
@@ -313,8 +322,9 @@ static void manager_soon(void *arg)
 {
     struct manager *manager = arg;
 
-    if (manager->vis_closing)
-        vi_close_drained(manager);
+    if (manager->vis_changed)
+        vi_changes(manager);
+    vi_buffers_go_on(manager);
     session_advance(manager);
     clients_flush(manager);
     manager_stop_if_quiet(manager);
@@ -352,10 +362,13 @@ static void manager_tick(void *arg)
     now_ns = env_now_ns(manager->env);
     load_measure(manager, now_ns);
     manager->line.heartbeat++;
+    if (manager->isolation != NULL)
+        manager->line.clients_still_ms = manager->isolation->still_ms(manager->isolation->arg);
     session_publish(manager);
     // A tick that comes late by more than an interval means that this node was held up, not that the partner is silent.
     conns_tick(manager, now_ns, now_ns > manager->tick_due_ns + interval_ns);
     session_tick(manager, now_ns);
+    vi_open_tick(manager, now_ns);
     placement_tick(manager);
     command_tick(manager, now_ns);
     clients_flush(manager);

@@ -13,6 +13,27 @@
 struct json_object;
 struct manager;
 
+// Who runs clients as processes of their own. The core sees a stand-in with the operations of any client, whose describe
+// and provide may answer CARRICK_ERR_AGAIN (ask again soon) and describe CARRICK_ERR_STATE (leave it out of the session).
+struct manager_isolation_report {
+    const char *process; // its name
+    const char *state;
+    const char *last_cause; // why it last ended; "": it never has
+    int64_t pid;            // 0: none runs
+    uint64_t restarts;
+    uint64_t beat_age_ms;
+};
+
+struct manager_isolation {
+    const struct carrick_client_ops *ops; // create takes the place of the table's
+    int (*create)(void *arg, const struct config_client *config, const char *plugin_path,
+                  const struct carrick_client_host *host, struct carrick_client **client,
+                  struct carrick_error *error);
+    void (*report)(struct carrick_client *client, struct manager_isolation_report *report);
+    uint32_t (*still_ms)(void *arg); // how long the stillest process has given no sign of life
+    void *arg;
+};
+
 struct manager_options {
     const struct config *config;          // outlives the manager; replaced by manager_reload
     const struct config_manager *section; // the one among config's managers that this is
@@ -21,7 +42,8 @@ struct manager_options {
     struct loader *loader;                // outlives the manager
     const uint8_t *key;                   // the cluster key; copied
     size_t key_bytes;
-    void (*stopped)(void *arg); // the end of manager_stop
+    const struct manager_isolation *isolation; // outlives the manager; NULL: such a client is refused
+    void (*stopped)(void *arg);                // the end of manager_stop
     void *arg;
 };
 

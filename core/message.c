@@ -119,17 +119,25 @@ static bool fenced_get(const uint8_t *body, size_t length, struct message *messa
 static size_t vi_put(const struct message *message, uint8_t *body)
 {
     put_u64(body, message->vi.identity);
-    put_u64(body + 8, message->vi.sequence);
-    return 16;
+    put_u32(body + 8, message->vi.opening);
+    put_u32(body + 12, message->vi.heard);
+    put_u64(body + 16, message->vi.sends);
+    return 24;
 }
 
 static bool vi_get(const uint8_t *body, size_t length, struct message *message)
 {
-    if (length != 16)
+    bool answer = message->type == MESSAGE_VI_HEARD;
+
+    if (length != 24)
         return false;
     message->vi.identity = get_u64(body);
-    message->vi.sequence = get_u64(body + 8);
-    return true;
+    message->vi.opening = get_u32(body + 8);
+    message->vi.heard = get_u32(body + 12);
+    message->vi.sends = get_u64(body + 16);
+    return message->vi.opening >= 1 && message->vi.opening <= VI_OPENING_MAX &&
+           (answer ? message->vi.heard == MESSAGE_VI_OPEN || message->vi.heard == MESSAGE_VI_CLOSE
+                   : message->vi.heard == 0);
 }
 
 static size_t raw_put(const struct message *message, uint8_t *body)
@@ -154,6 +162,7 @@ static const struct {
     [MESSAGE_KEYS] = {keys_put, keys_get}, [MESSAGE_FENCED] = {fenced_put, fenced_get},
     [MESSAGE_ENDING] = {end_put, end_get}, [MESSAGE_ENDED] = {end_put, end_get},
     [MESSAGE_VI_OPEN] = {vi_put, vi_get},  [MESSAGE_VI_CLOSE] = {vi_put, vi_get},
+    [MESSAGE_VI_HEARD] = {vi_put, vi_get},
 };
 
 size_t message_put(const struct message *message, uint8_t *out)
@@ -183,11 +192,13 @@ int message_get(const void *data, size_t length, struct message *message)
     return CARRICK_OK;
 }
 
-// Send header: VI 8, sequence 8.
+// Send header: VI 8, opening 4, 0 4, sequence 8.
 void send_header_put(const struct send_header *header, uint8_t out[SEND_HEADER_BYTES])
 {
     put_u64(out, header->vi);
-    put_u64(out + 8, header->sequence);
+    put_u32(out + 8, header->opening);
+    put_u32(out + 12, 0);
+    put_u64(out + 16, header->sequence);
 }
 
 int send_header_get(const void *data, size_t length, struct send_header *header)
@@ -195,6 +206,7 @@ int send_header_get(const void *data, size_t length, struct send_header *header)
     if (length < SEND_HEADER_BYTES)
         return CARRICK_ERR_PROTOCOL;
     header->vi = get_u64(data);
-    header->sequence = get_u64((const uint8_t *)data + 8);
+    header->opening = get_u32((const uint8_t *)data + 8);
+    header->sequence = get_u64((const uint8_t *)data + 16);
     return CARRICK_OK;
 }

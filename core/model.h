@@ -33,6 +33,7 @@
 #define LANES_MAX 8u
 #define LINKS_MAX 16u
 #define CLIENTS_MAX 64u
+#define SERVICES_MAX 64u
 #define CONNS_PER_LINK_MAX 8u // handshakes under way and conns being fenced
 #define CHUNK_BYTES_MAX                                                                            \
     (1u << 20) // an operation is split at this, or at the transport's max_message_bytes
@@ -81,6 +82,8 @@ struct region {
     uint32_t access;
     struct env_memory memory;
     uint64_t bytes;             // as asked for; memory.bytes is rounded up
+    uint64_t offset;            // within the descriptor that a client gave
+    bool backed;                // … if it gave one
     struct client *client;      // owner; NULL: the manager
     uint32_t operations;        // that use it now
     bool doomed;                // destroyed by its owner, kept until its registrations have ended
@@ -223,8 +226,9 @@ struct link {
     struct env_timer *retry;
     bool retry_armed;
     enum link_device_state device_state;
-    uint32_t registrations; // that are not NONE
-    uint32_t making;        // among them, those whose REGISTERED is still to come
+    uint32_t registrations;  // that are not NONE
+    uint32_t making;         // among them, those whose REGISTERED is still to come
+    int registration_status; // why one failed, until link_poll has acted on it
     bool listening;
     bool ending;          // unprepare when the conns are over
     bool removed;         // the device is gone: close it when it is unprepared
@@ -279,15 +283,32 @@ struct vi_op {
     uint64_t done_bytes;   // proven
     uint32_t chunks;       // of it that are on the lane and not retired
     void *buffer;          // of a send: header and data, from the manager's pool
+    void *spilled;         // … while no buffer was free: the same, elsewhere
     struct vi_op *writing_next, **writing_back; // of client->writing
+};
+
+// What is known of the openings of one VI number. It outlives each of them, and is forgotten with the session.
+struct vi_opening {
+    struct client *client;   // NULL: nothing is known
+    struct vi_opening *next; // of manager->telling
+    bool queued;
+    bool told;           // what is to be told was told, and not answered yet
+    bool heard;          // the partner knows of `here`
+    uint32_t here;       // the newest here; 0: none
+    uint32_t there;      // the partner's newest that was heard of
+    uint32_t there_over; // the partner's are closed up to this one
+    uint32_t closing;    // the one here whose end the partner does not know for certain; 0: none
+    uint32_t answer_open, answer_close; // the partner's that is to be answered; 0: none
+    uint64_t closing_sends;             // sends that had completed at its end
+    uint64_t told_ns;
 };
 
 struct vi {
     struct client *client;
-    uint32_t number;   // within the client
-    uint64_t identity; // rank of the client and number: the same on both nodes
-    uint32_t state;    // enum carrick_vi_state
-    bool opened_here, opened_there;
+    uint32_t number;         // within the client
+    uint64_t identity;       // rank of the client and number: the same on both nodes
+    uint32_t state;          // enum carrick_vi_state
+    uint32_t opening;        // its number: the same on both nodes once it is joined
     bool closing;            // vi_close was called
     struct lane *lane;       // where it is placed; NULL: stalled or not placed
     struct conn *fence;      // the conn whose fence it waits for
@@ -296,6 +317,8 @@ struct vi {
     bool moving; // to another link, as soon as nothing is in flight
     bool
         held; // its next operation overlaps one that is not proven, or its memory is not registered yet
+    struct vi *buffer_next;     // of manager->wants_buffer
+    bool wants_buffer;          // its next operation is a send that has none
     struct vi_op *ring;         // [VI_DEPTH]
     uint64_t head, next, tail;  // oldest not completed, next to post, next free
     uint32_t inflight;          // chunks on the lane
@@ -325,6 +348,8 @@ struct client {
     // this bring-up
     struct client_need need; // what it asked for
     struct carrick_region_want *wants;
+    bool isolated; // what it is asked it may answer later (CARRICK_ERR_AGAIN)
+    bool left_out; // it cannot take part in the session that is being made
     bool matched;  // the partner has a client of that name
     uint32_t rank; // among the matched clients, by name
     struct client_need partner_need;
@@ -336,10 +361,12 @@ struct client {
     uint32_t vi_count; // of bring-up
     struct vi **vis;   // [vis_room] by number
     uint32_t vis_room;
-    uint32_t vis_open;     // VIs that exist
+    struct vi_opening *openings; // [vis_room] by number
+    uint32_t vis_open;           // VIs that exist
     struct vi_op *writing; // writes that are posted and not proven: what overlaps one of them waits
     uint32_t held;         // VIs that wait for one of them
     bool told_ready;
+    bool provided; // it was asked for memory: it must hear when that is out of reach again
     struct carrick_completion completions[64];
     uint32_t completion_count;
     uint64_t overstays;
@@ -373,6 +400,7 @@ struct session {
     bool end_now;       // … and there is nobody to end it with in order
     bool peer_taken;    // we took the partner's peer information
     bool partner_took;  // the partner took ours
+    bool told_clients;  // what our clients ask for was told, or is being told
     bool clients_known; // the partner's client information has come
     bool partner_ready;
     bool partner_ended; // ENDED has come
@@ -403,6 +431,33 @@ struct command_wait {
     void *arg;
 };
 
+// What a client, or the core, does for the clients of this node.
+struct service {
+    struct client *client; // NULL: the core's
+    char name[CARRICK_NAME_MAX + 1];
+    const void *table;
+    void *object;
+};
+
+// The arbiter plugin, and the questions that wait for its answer.
+struct arbitration_wait {
+    struct arbitration_wait *next;
+    uint64_t cookie;
+    void (*fn)(void *arg, int status, const struct carrick_arbiter_record *record);
+    void *arg;
+};
+
+struct arbitration {
+    struct carrick_arbiter_host arbiter_host;
+    struct manager *manager;
+    struct host host;
+    struct module *module;
+    const struct carrick_arbiter_ops *ops;
+    struct carrick_arbiter *arbiter; // NULL: none is configured
+    struct arbitration_wait *waits;
+    uint64_t cookie;
+};
+
 struct manager {
     struct env *env;
     struct loader *loader;
@@ -414,6 +469,7 @@ struct manager {
     uint64_t incarnation;
     void (*stopped)(void *arg);
     void *stopped_arg;
+    const struct manager_isolation *isolation; // NULL: clients are inline only
     bool stopping, stopped_told;
 
     struct link *links;
@@ -429,9 +485,12 @@ struct manager {
     struct status_line line;
     uint32_t line_sequence;
     struct carrick_partner_status partner_status;
+    struct status_line_seen partner_seen; // the newest of its lines
 
     uint32_t *pool_free; // stack of free send buffers
     uint32_t pool_free_count;
+    struct vi *wants_buffer, **wants_buffer_end; // VIs whose next send waits for one, in order
+    bool buffer_turn;                            // the first of them has its turn
 
     struct host policy_host;
     struct module *policy_module;
@@ -443,11 +502,16 @@ struct manager {
     uint64_t tick_due_ns;
     struct env_timer *soon; // session_advance outside of any callback
     bool advancing;
-    bool vis_closing; // vi_close was called
+    bool vis_changed;                          // vi_open or vi_close was called
+    struct vi_opening *telling, **telling_end; // VIs of which the partner is to be told
+    bool vis_unheard;                          // some were told, and not answered yet
     bool polling;
     uint64_t active_ns; // when a poll last brought an event
     uint64_t busy_ns;   // spent in polls since the last tick
     uint64_t tick_ns;
+    struct service services[SERVICES_MAX];
+    uint32_t service_count;
+    struct arbitration arbitration;
     struct command_wait *commands;
     uint64_t command_token;
     uint32_t early_count;

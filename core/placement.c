@@ -8,7 +8,7 @@
 
 #define WEIGHT_FULL 1000u
 
-static int policy_load(struct manager *manager, const struct config_policy *config,
+static int policy_load(struct manager *manager, const struct config_plugin *config,
                        struct module **module, struct carrick_policy **policy,
                        struct carrick_error *error)
 {
@@ -41,7 +41,7 @@ void placement_free(struct manager *manager)
     manager->policy_module = NULL;
 }
 
-int placement_reload(struct manager *manager, const struct config_policy *config,
+int placement_reload(struct manager *manager, const struct config_plugin *config,
                      struct carrick_error *error)
 {
     struct module *module = NULL;
@@ -147,7 +147,7 @@ static struct lane *lane_for(const struct vi *vi, struct link *link)
 
 static bool vi_wants_lane(const struct vi *vi)
 {
-    return vi->opened_here && vi->opened_there && !vi->closing && vi->fence == NULL;
+    return vi->state != CARRICK_VI_OPENING && !vi->closing && vi->fence == NULL;
 }
 
 void placement_place(struct vi *vi)

@@ -10,7 +10,7 @@
 int placement_init(struct manager *manager, struct carrick_error *error);
 void placement_free(struct manager *manager);
 // Another policy, or another configuration of it, on reload. On failure the old one stays.
-int placement_reload(struct manager *manager, const struct config_policy *policy,
+int placement_reload(struct manager *manager, const struct config_plugin *policy,
                      struct carrick_error *error);
 
 // Places a VI that is on no lane; without an eligible link it stays stalled until one comes up.

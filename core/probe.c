@@ -21,26 +21,34 @@ static void latency_take(struct link *link, uint64_t sample_ns)
         link->latency_ns == 0 ? sample_ns : link->latency_ns - link->latency_ns / 8 + sample_ns / 8;
 }
 
-bool partner_status_take(struct manager *manager, const struct status_line *line,
-                         uint64_t read_at_ns)
+enum partner_status partner_status_take(struct manager *manager, const void *lines,
+                                        uint64_t read_at_ns, struct status_line *line)
 {
     struct carrick_partner_status *status = &manager->partner_status;
     const struct session *session = &manager->session;
+    uint32_t sequence;
 
-    if (read_at_ns >= status->read_at_ns) {
-        if (status->read_at_ns == 0 || status->incarnation != line->incarnation ||
-            (uint32_t)status->heartbeat != line->heartbeat)
-            status->heartbeat_moved_at_ns = read_at_ns;
-        status->read_at_ns = read_at_ns;
-        status->session_state = line->session_state;
-        status->boot_stage = line->boot_stage;
-        status->load_permille = line->load_permille;
-        status->incarnation = line->incarnation;
-        status->heartbeat = line->heartbeat;
-        status->shadow_sequence = line->shadow_sequence;
-    }
+    if (status_line_read(lines, line, &sequence) != CARRICK_OK ||
+        !status_line_is_news(&manager->partner_seen, line, sequence))
+        return PARTNER_STATUS_NONE;
+    // Reads over several links end in any order: which line is newer its number tells, not when the read began.
+    if (read_at_ns < status->read_at_ns)
+        read_at_ns = status->read_at_ns;
+    if (status->read_at_ns == 0 || status->incarnation != line->incarnation ||
+        (uint32_t)status->heartbeat != line->heartbeat)
+        status->heartbeat_moved_at_ns = read_at_ns;
+    status->read_at_ns = read_at_ns;
+    status->session_state = line->session_state;
+    status->boot_stage = line->boot_stage;
+    status->load_permille = line->load_permille;
+    status->incarnation = line->incarnation;
+    status->heartbeat = line->heartbeat;
+    status->shadow_sequence = line->shadow_sequence;
+    status->clients_still_ms = line->clients_still_ms;
     return line->incarnation == session->partner_incarnation &&
-           line->generation == session->partner_generation;
+                   line->generation == session->partner_generation
+               ? PARTNER_STATUS_OURS
+               : PARTNER_STATUS_OTHER;
 }
 
 static void probe_done(void *arg, int status)
@@ -54,11 +62,9 @@ static void probe_done(void *arg, int status)
     (void)status;
     lane->probe_at_ns = 0;
     latency_take(link, env_now_ns(manager->env) - posted_at_ns);
-    // Torn for once is no news: the next probe reads again.
-    if (status_line_read(region_at(manager->scratch, probe_offset(lane)), &line, NULL) !=
-        CARRICK_OK)
-        return;
-    if (!partner_status_take(manager, &line, posted_at_ns) &&
+    // Torn or old for once says nothing: the next probe reads again.
+    if (partner_status_take(manager, region_at(manager->scratch, probe_offset(lane)), posted_at_ns,
+                            &line) == PARTNER_STATUS_OTHER &&
         manager->session.state != CARRICK_SESSION_CLOSING)
         session_end(manager,
                     line.incarnation == manager->session.partner_incarnation

@@ -19,8 +19,15 @@
 
 void probe_post(struct conn *conn);
 
-// Takes in a status line that was read. Returns false when it tells that the session is over at the partner.
-bool partner_status_take(struct manager *manager, const struct status_line *line,
-                         uint64_t read_at_ns);
+enum partner_status {
+    PARTNER_STATUS_NONE,  // nothing is learned: torn, or older than what is known
+    PARTNER_STATUS_OURS,  // of the session that was proven
+    PARTNER_STATUS_OTHER, // the session is over at the partner
+};
+
+// Takes in both slots of the partner's status line, as a read that began at read_at_ns brought them. The line is filled
+// unless the answer is NONE.
+enum partner_status partner_status_take(struct manager *manager, const void *lines,
+                                        uint64_t read_at_ns, struct status_line *line);
 
 #endif

@@ -2,24 +2,51 @@
 #include "core/region.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "core/link.h"
 
 int region_create(struct manager *manager, enum region_use use, uint32_t access, uint64_t bytes,
                   int fd, uint64_t offset, struct client *client, struct region **out)
 {
-    size_t size = sizeof(struct region) + manager->link_count * sizeof(struct region_on_link);
-    struct region *region = calloc(1, size);
+    struct env_memory memory;
     int status;
 
-    if (region == NULL)
+    if (bytes > REGION_BYTES_MAX)
+        return CARRICK_ERR_LIMIT;
+    status = manager->env->ops->memory_map(manager->env, bytes, fd, offset, &memory);
+    if (status == CARRICK_OK)
+        status = region_adopt(manager, use, access, bytes, &memory, client, out);
+    if (status == CARRICK_OK && fd >= 0) {
+        (*out)->backed = true;
+        (*out)->offset = offset;
+    }
+    return status;
+}
+
+bool region_is_backed_by(const struct region *region, int fd, uint64_t offset)
+{
+    struct stat own, other;
+
+    if (fd < 0 || !region->backed)
+        return fd < 0 && !region->backed;
+    // The region's own descriptor keeps its file, so its number belongs to no other.
+    return region->offset == offset && fstat(region->memory.fd, &own) == 0 &&
+           fstat(fd, &other) == 0 && own.st_dev == other.st_dev && own.st_ino == other.st_ino;
+}
+
+int region_adopt(struct manager *manager, enum region_use use, uint32_t access, uint64_t bytes,
+                 struct env_memory *memory, struct client *client, struct region **out)
+{
+    size_t size = sizeof(struct region) + manager->link_count * sizeof(struct region_on_link);
+    struct region *region = calloc(1, size);
+
+    if (region == NULL) {
+        manager->env->ops->memory_unmap(manager->env, memory);
         return CARRICK_ERR_NO_MEMORY;
-    status = manager->env->ops->memory_map(manager->env, bytes, fd, offset, &region->memory);
-    if (status != CARRICK_OK) {
-        free(region);
-        return status;
     }
     region->manager = manager;
+    region->memory = *memory;
     region->use = use;
     region->access = access;
     region->bytes = bytes;
@@ -171,4 +198,6 @@ void send_buffer_put(struct manager *manager, void *buffer)
     size_t offset = (size_t)((char *)buffer - (char *)manager->pool->memory.address);
 
     manager->pool_free[manager->pool_free_count++] = (uint32_t)(offset / POOL_BUFFER_BYTES);
+    if (manager->wants_buffer != NULL)
+        manager->env->ops->timer_start(manager->soon, 0); // not in the middle of what gave it back
 }

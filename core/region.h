@@ -7,9 +7,22 @@
 
 #include "core/model.h"
 
+#define REGION_PAGE_BYTES 4096u
+#define REGION_BYTES_MAX (1ull << 56) // beyond it, sums and roundings of sizes could wrap
+
+static inline uint64_t region_pages_bytes(uint64_t bytes)
+{
+    return (bytes + REGION_PAGE_BYTES - 1) / REGION_PAGE_BYTES * REGION_PAGE_BYTES;
+}
+
 // fd -1: fresh zeroed memory. The region registers itself with every link that is prepared.
 int region_create(struct manager *manager, enum region_use use, uint32_t access, uint64_t bytes,
                   int fd, uint64_t offset, struct client *client, struct region **region);
+// The same with memory that is there already, and belongs to the region from here on, in an error, too.
+int region_adopt(struct manager *manager, enum region_use use, uint32_t access, uint64_t bytes,
+                 struct env_memory *memory, struct client *client, struct region **region);
+// Whether it is mapped from that place; fd -1: from no descriptor, but fresh memory.
+bool region_is_backed_by(const struct region *region, int fd, uint64_t offset);
 // Ends the registrations and then frees it; at once when there are none.
 void region_destroy(struct region *region);
 

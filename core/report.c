@@ -102,6 +102,8 @@ static struct json_object *report_partner(const struct manager *manager)
     add_number(object, "heartbeat_age_ms", age_ms(manager, status->heartbeat_moved_at_ns));
     add_number(object, "read_age_ms", age_ms(manager, status->read_at_ns));
     add_number(object, "load_permille", status->load_permille);
+    add_number(object, "shadow_sequence", status->shadow_sequence);
+    add_number(object, "clients_still_ms", status->clients_still_ms);
     return object;
 }
 
@@ -158,6 +160,21 @@ static const char *client_state(const struct client *client)
     return "waiting";
 }
 
+static void add_process(struct json_object *object, struct client *client)
+{
+    struct json_object *process = json_object_new_object();
+    struct manager_isolation_report report;
+
+    client->manager->isolation->report(client->instance, &report);
+    add_string(process, "name", report.process);
+    add_string(process, "state", report.state);
+    add_number(process, "pid", (uint64_t)report.pid);
+    add_number(process, "restarts", report.restarts);
+    add_string(process, "last_cause", report.last_cause);
+    add_number(process, "beat_age_ms", report.beat_age_ms);
+    json_object_object_add(object, "process", process);
+}
+
 static struct json_object *report_client(struct client *client)
 {
     struct json_object *object = json_object_new_object();
@@ -166,7 +183,9 @@ static struct json_object *report_client(struct client *client)
     add_string(object, "name", client->config->name);
     add_string(object, "plugin", client->config->plugin);
     add_string(object, "version", module_plugin(client->module)->version);
-    add_string(object, "isolation", "inline");
+    add_string(object, "isolation", client->isolated ? "process" : "inline");
+    if (client->isolated)
+        add_process(object, client);
     add_string(object, "state", client_state(client));
     add_number(object, "vis", client->vis_open);
     add_number(object, "here_regions", client->here_count);
@@ -222,7 +241,7 @@ static struct json_object *vis_up_to(const struct manager *manager, uint32_t max
 
     for (uint32_t i = 0; i < manager->client_count; i++)
         for (uint32_t j = 0; j < manager->clients[i].vis_room && max > 0; j++)
-            if (manager->clients[i].vis[j] != NULL && manager->clients[i].vis[j]->opened_here) {
+            if (manager->clients[i].vis[j] != NULL) {
                 json_object_array_add(array, report_vi(manager->clients[i].vis[j]));
                 max--;
             }

@@ -55,6 +55,8 @@ void session_fire(struct manager *manager, enum session_event event)
         limit_ms = manager->section->timers.bringup_ms;
     else if (next == CARRICK_SESSION_ENDING)
         limit_ms = manager->section->timers.ending_ms;
+    else if (next == CARRICK_SESSION_CLOSING)
+        limit_ms = manager->section->timers.bringup_ms;
     session->deadline_ns = limit_ms == 0 ? 0 : session->since_ns + limit_ms * ENV_MS;
     log_record(manager->env, CARRICK_LOG_DEBUG, "session-state", manager->section->name, NULL,
                "%s after %s: %s", session_state_name(before), session_event_name(event),
@@ -94,6 +96,8 @@ void session_tick(struct manager *manager, uint64_t now_ns)
     if (session->deadline_ns != 0 && now_ns > session->deadline_ns) {
         if (session->state == CARRICK_SESSION_ENDING)
             session->end_now = true;
+        else if (session->state == CARRICK_SESSION_CLOSING)
+            session_closing_overdue(manager, now_ns);
         else
             session_refuse(manager, CARRICK_REASON_DEADLINE, session_state_name(session->state));
     }
@@ -340,6 +344,8 @@ void session_message(struct conn *conn, const struct message *message)
         break;
     case MESSAGE_VI_OPEN:
     case MESSAGE_VI_CLOSE:
+    case MESSAGE_VI_HEARD:
+        session_partner_sends(manager); // only a node whose session is up says so
         vi_message(manager, message);
         break;
     default:

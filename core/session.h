@@ -70,7 +70,11 @@ void session_table_message(struct manager *manager, const struct message *messag
 // session_clients.c
 int session_clients_tell(struct manager *manager, size_t *length); // into the scratch region
 int session_clients_take(struct manager *manager, const void *data, size_t length);
-uint32_t session_clients_build(struct manager *manager); // enum carrick_reason
+// Asks those whose answers take time for the memory behind what the partner asks for; CARRICK_ERR_AGAIN: not all have
+// answered yet.
+int session_clients_provide(struct manager *manager);
+// Answers an enum carrick_reason, and why.
+uint32_t session_clients_build(struct manager *manager, char *why, size_t size);
 void session_clients_register(struct manager *manager, struct link *link);
 void session_clients_forget(struct manager *manager);
 // Regions here that the partner's clients asked for, in the order in which both sides count them.
@@ -79,6 +83,8 @@ uint32_t session_here_keys(const struct manager *manager, const struct link *lin
                            struct carrick_remote_key *keys, uint32_t room);
 // How many keys the partner will tell; false: not known yet.
 bool session_there_count(const struct manager *manager, uint32_t *count);
+// How many it can be at most: all that our clients have asked for in this bring-up.
+uint32_t session_wanted_count(const struct manager *manager);
 
 // manager.c
 void manager_session_over(struct manager *manager);
@@ -88,6 +94,7 @@ void session_ending_enter(struct manager *manager);
 void session_ending_step(struct manager *manager);
 void session_closing_enter(struct manager *manager);
 void session_closing_step(struct manager *manager);
+void session_closing_overdue(struct manager *manager, uint64_t now_ns);
 void session_idle_enter(struct manager *manager);
 
 #endif

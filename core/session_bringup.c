@@ -30,11 +30,11 @@ static void status_was_read(void *arg, int status)
     session->posted = false;
     session->retry_ns = env_now_ns(manager->env) + READ_AGAIN_NS;
     session_advance_soon(manager);
-    if (status_line_read(region_at(manager->scratch, SCRATCH_STATUS_OFFSET), &line, NULL) !=
-        CARRICK_OK)
-        return; // torn; read again
-    if (!partner_status_take(manager, &line, env_now_ns(manager->env)))
-        return; // not the incarnation and generation that were proven; the deadline decides
+    // Torn, or older than what is known: read again. Not of the incarnation and generation that were proven: the deadline
+    // decides.
+    if (partner_status_take(manager, region_at(manager->scratch, SCRATCH_STATUS_OFFSET),
+                            env_now_ns(manager->env), &line) != PARTNER_STATUS_OURS)
+        return;
     if (line.refusal != CARRICK_REASON_NONE && line.refusal < CARRICK_REASON_COUNT) {
         session_refused(manager, true, line.refusal, "as its status line says");
         session_partner_refused(manager, line.refusal, "the partner's status line says so");
@@ -50,6 +50,7 @@ static void status_read(struct manager *manager)
 {
     struct session *session = &manager->session;
     const struct conn *boot = session->boot;
+    struct lane *lane = &session->boot->lanes[0];
     struct lane_item item = {
         .operation = CARRICK_OP_READ,
         .local = region_at(manager->scratch, SCRATCH_STATUS_OFFSET),
@@ -68,7 +69,9 @@ static void status_read(struct manager *manager)
         manager->env->ops->timer_start(manager->soon, session->retry_ns - now_ns);
         return;
     }
-    session->posted = lane_post(&session->boot->lanes[0], &item, 1) == CARRICK_OK;
+    // Probes go over the same lane, and a transport may take no more than one read at a time.
+    session->posted = lane_has_room(lane, CARRICK_OP_READ, STATUS_LINES_BYTES) &&
+                      lane_post(lane, &item, 1) == CARRICK_OK;
     if (!session->posted) {
         session->retry_ns = now_ns + READ_AGAIN_NS;
         session_advance_soon(manager);
@@ -147,8 +150,11 @@ static void peer_info_write(struct manager *manager)
 static void client_info_write(struct manager *manager)
 {
     size_t length = 0;
+    int status = session_clients_tell(manager, &length);
 
-    if (session_clients_tell(manager, &length) != CARRICK_OK)
+    if (status == CARRICK_ERR_AGAIN)
+        manager->env->ops->timer_start(manager->soon, READ_AGAIN_NS); // until the deadline
+    else if (status != CARRICK_OK)
         session_refuse(manager, CARRICK_REASON_RESOURCES,
                        "the needs of this node's clients cannot be told; see its log");
     else
@@ -315,13 +321,18 @@ static void telling_step(struct manager *manager)
 static void building_step(struct manager *manager)
 {
     struct session *session = &manager->session;
+    char why[MESSAGE_TEXT_MAX];
     uint32_t reason;
 
+    if (!session->posted && session_clients_provide(manager) == CARRICK_ERR_AGAIN) {
+        manager->env->ops->timer_start(manager->soon, READ_AGAIN_NS); // until the deadline
+        return;
+    }
     if (!session->posted) {
         session->posted = true;
-        reason = session_clients_build(manager);
+        reason = session_clients_build(manager, why, sizeof(why));
         if (reason != CARRICK_REASON_NONE) {
-            session_refuse(manager, reason, "what the partner's clients ask for cannot be built");
+            session_refuse(manager, reason, why);
             return;
         }
     }

@@ -3,6 +3,7 @@
 // Client information (claims 14, 17 to 19): collected from this node's clients, told to the partner; and what the
 // partner's clients ask for, which is built here: VIs for each client that both nodes have, and the memory that the
 // partner's half of it wants.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,19 +34,25 @@ int session_clients_tell(struct manager *manager, size_t *length)
     struct client *sorted[CLIENTS_MAX];
     struct client_need needs[CLIENTS_MAX];
     struct client_region_need *regions;
-    uint32_t count = clients_sorted(manager, sorted), region_count = 0;
+    uint32_t known = clients_sorted(manager, sorted), count = 0, region_count = 0;
     int status;
 
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < known; i++) {
         status = client_describe(sorted[i]);
+        if (status == CARRICK_ERR_AGAIN)
+            return status;
+        if (sorted[i]->left_out)
+            continue;
         if (status != CARRICK_OK) {
             log_record(manager->env, CARRICK_LOG_ERROR, NULL, manager->section->name,
                        sorted[i]->config->name, "describe failed or asked for what is not allowed");
             return status;
         }
-        needs[i] = sorted[i]->need;
-        needs[i].region_first = region_count;
-        region_count += needs[i].region_count;
+        sorted[count] = sorted[i];
+        needs[count] = sorted[i]->need;
+        needs[count].region_first = region_count;
+        region_count += needs[count].region_count;
+        count++;
     }
     regions = calloc(region_count + 1u, sizeof(*regions));
     if (regions == NULL)
@@ -58,6 +65,7 @@ int session_clients_tell(struct manager *manager, size_t *length)
                               region_at(manager->scratch, INBOX_CLIENT_INFO_OFFSET),
                               CLIENT_INFO_BYTES_MAX);
     free(regions);
+    manager->session.told_clients = *length != 0;
     return *length == 0 ? CARRICK_ERR_LIMIT : CARRICK_OK;
 }
 
@@ -89,7 +97,12 @@ static void clients_match(struct manager *manager)
         struct client *client = sorted[i];
         const struct client_need *need = partner_need(session, client->config->name);
 
-        client->matched = need != NULL;
+        client->matched = need != NULL && !client->left_out;
+        if (client->left_out) {
+            log_record(manager->env, CARRICK_LOG_WARNING, "client-left-out", manager->section->name,
+                       client->config->name, "the session is made without this client");
+            continue;
+        }
         if (need == NULL) {
             log_record(manager->env, CARRICK_LOG_WARNING, "client-no-partner",
                        manager->section->name, client->config->name,
@@ -108,40 +121,48 @@ static void clients_match(struct manager *manager)
 // A region is kept from session to session while the partner asks for the same: what lies in it outlives the session.
 static bool region_serves(const struct region *region, const struct client_region_need *need)
 {
-    return region != NULL && region->bytes == need->bytes && region->access == need->access;
+    return region->bytes == need->bytes && region->access == need->access;
 }
 
+// The client may answer with another backing for each session. Fresh memory of the core's is kept.
 static int here_make(struct client *client, uint32_t index)
 {
     const struct client_region_need *need = &client->partner_wants[index];
     struct carrick_region_want want = {
         .struct_size = sizeof(want), .access = need->access, .bytes = need->bytes};
     struct carrick_region_backing backing = {.struct_size = sizeof(backing), .fd = -1};
-    int status;
+    int status = client_provide(client, index, &want, &backing);
 
-    if (region_serves(client->here[index], need))
+    if (status != CARRICK_OK)
+        return status;
+    if (client->here[index] != NULL &&
+        region_is_backed_by(client->here[index], backing.fd, backing.offset))
         return CARRICK_OK;
     if (client->here[index] != NULL)
         region_destroy(client->here[index]);
     client->here[index] = NULL;
-    status = client_provide(client, index, &want, &backing);
-    if (status != CARRICK_OK)
-        return status;
     return region_create(client->manager, REGION_HERE, need->access, need->bytes, backing.fd,
                          backing.offset, client, &client->here[index]);
+}
+
+// What the partner does not ask for any more goes first, of all clients, so that no more is mapped at any time than the
+// partner may ask for.
+static void here_release(struct client *client)
+{
+    for (uint32_t i = 0; i < client->here_count; i++)
+        if (client->here[i] != NULL &&
+            (i >= client->partner_need.region_count ||
+             !region_serves(client->here[i], &client->partner_wants[i]))) {
+            region_destroy(client->here[i]);
+            client->here[i] = NULL;
+        }
 }
 
 static int here_make_all(struct client *client)
 {
     uint32_t count = client->partner_need.region_count;
-    struct region **here;
+    struct region **here = realloc(client->here, (count + 1u) * sizeof(*here));
 
-    for (uint32_t i = count; i < client->here_count; i++) {
-        if (client->here[i] != NULL)
-            region_destroy(client->here[i]);
-        client->here[i] = NULL;
-    }
-    here = realloc(client->here, (count + 1u) * sizeof(*here));
     if (here == NULL)
         return CARRICK_ERR_NO_MEMORY;
     client->here = here;
@@ -152,6 +173,60 @@ static int here_make_all(struct client *client)
         if (here_make(client, i) != CARRICK_OK)
             return CARRICK_ERR_NO_MEMORY;
     return CARRICK_OK;
+}
+
+// ---- how much it may be
+
+// The sum of all that is asked for, in whole pages, as it is mapped; UINT64_MAX: more than can be counted.
+static uint64_t bytes_asked(const struct manager *manager)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < manager->ranked_count; i++)
+        for (uint32_t j = 0; j < manager->ranked[i]->partner_need.region_count; j++) {
+            uint64_t bytes = manager->ranked[i]->partner_wants[j].bytes;
+
+            if (bytes > UINT64_MAX - REGION_PAGE_BYTES ||
+                region_pages_bytes(bytes) > UINT64_MAX - sum)
+                return UINT64_MAX;
+            sum += region_pages_bytes(bytes);
+        }
+    return sum;
+}
+
+// Memory of clients that the partner does not have now is kept for its coming back while there is room.
+static void here_release_unmatched(struct manager *manager, uint64_t room)
+{
+    uint64_t kept = 0;
+
+    for (uint32_t i = 0; i < manager->client_count; i++)
+        for (uint32_t j = 0; !manager->clients[i].matched && j < manager->clients[i].here_count;
+             j++)
+            if (manager->clients[i].here[j] != NULL)
+                kept += manager->clients[i].here[j]->memory.bytes;
+    for (uint32_t i = 0; kept > room && i < manager->client_count; i++)
+        if (!manager->clients[i].matched)
+            client_regions_end(&manager->clients[i]);
+}
+
+// Checked before anything is mapped: the partner's word alone must not take this node's memory.
+static bool memory_is_allowed(struct manager *manager, char *why, size_t size)
+{
+    uint64_t asked = bytes_asked(manager);
+    uint64_t limit = (uint64_t)manager->section->partner_memory_mib << 20;
+    unsigned long long asked_mib = (asked >> 20) + ((asked & ((1u << 20) - 1)) != 0);
+
+    if (asked <= limit) {
+        here_release_unmatched(manager, limit - asked);
+        return true;
+    }
+    snprintf(why, size, "%llu MiB asked for; partner_memory_mib allows %u: raise it on node %s",
+             asked_mib, manager->section->partner_memory_mib, manager->node_name);
+    log_record(manager->env, CARRICK_LOG_ERROR, NULL, manager->section->name, NULL,
+               "the partner's clients ask for %llu bytes of memory in all, the configuration's "
+               "partner_memory_mib allows %u MiB: raise it on this node, or let them ask for less",
+               (unsigned long long)asked, manager->section->partner_memory_mib);
+    return false;
 }
 
 static int client_build(struct client *client)
@@ -196,9 +271,39 @@ void session_clients_register(struct manager *manager, struct link *link)
         here_register(manager->ranked[i], link);
 }
 
-uint32_t session_clients_build(struct manager *manager)
+int session_clients_provide(struct manager *manager)
+{
+    int status = CARRICK_OK;
+
+    for (uint32_t i = 0; i < manager->client_count && status == CARRICK_OK; i++) {
+        struct client *client = &manager->clients[i];
+        const struct client_need *need = partner_need(&manager->session, client->config->name);
+
+        if (!client->isolated || client->left_out || need == NULL)
+            continue;
+        for (uint32_t j = 0; j < need->region_count; j++) {
+            const struct client_region_need *region =
+                &manager->session.partner_regions[need->region_first + j];
+            struct carrick_region_want want = {
+                .struct_size = sizeof(want), .access = region->access, .bytes = region->bytes};
+            struct carrick_region_backing backing = {.struct_size = sizeof(backing), .fd = -1};
+
+            if (client_provide(client, j, &want, &backing) == CARRICK_ERR_AGAIN)
+                status =
+                    CARRICK_ERR_AGAIN; // all of them are asked before the first answer is awaited
+        }
+    }
+    return status;
+}
+
+uint32_t session_clients_build(struct manager *manager, char *why, size_t size)
 {
     clients_match(manager);
+    snprintf(why, size, "what the partner's clients ask for cannot be built");
+    if (!memory_is_allowed(manager, why, size))
+        return CARRICK_REASON_RESOURCES;
+    for (uint32_t i = 0; i < manager->ranked_count; i++)
+        here_release(manager->ranked[i]);
     for (uint32_t i = 0; i < manager->ranked_count; i++) {
         struct client *client = manager->ranked[i];
 
@@ -264,4 +369,16 @@ bool session_there_count(const struct manager *manager, uint32_t *count)
             there += manager->clients[i].need.region_count;
     *count = there;
     return true;
+}
+
+uint32_t session_wanted_count(const struct manager *manager)
+{
+    uint32_t count = 0;
+
+    // Before this node has told what it wants, the partner cannot have keys for it.
+    if (manager->session.state < CARRICK_SESSION_TELLING || !manager->session.told_clients)
+        return 0;
+    for (uint32_t i = 0; i < manager->client_count; i++)
+        count += manager->clients[i].need.region_count;
+    return count;
 }

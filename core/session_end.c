@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/client.h"
+#include "core/conn.h"
 #include "core/link.h"
 #include "core/names.h"
 #include "core/session.h"
@@ -61,6 +62,38 @@ void session_closing_step(struct manager *manager)
     session_fire(manager, SESSION_EVENT_CLOSED);
 }
 
+static void link_say_stuck(struct link *link, uint64_t since_ms)
+{
+    uint32_t endpoints = 0;
+    char text[CAUSE_BYTES];
+
+    for (const struct conn *conn = link->conns; conn != NULL; conn = conn->next)
+        endpoints += conn->open_endpoints;
+    snprintf(text, sizeof(text),
+             "its transport %s has not closed %u endpoints and %u registrations for %llu ms",
+             link->config->transport, endpoints, link->registrations, (unsigned long long)since_ms);
+    link_note(link, text);
+    log_record(link->manager->env, CARRICK_LOG_ERROR, "session-stuck", link->manager->section->name,
+               link->config->name,
+               "%s: the partner may still reach this node's memory by them, so there is no new "
+               "session; if it stays so, the daemon must be started anew",
+               text);
+}
+
+// CLOSED and DEREGISTERED are the proof that nothing of the session can touch memory any more. Without them nothing
+// may be used again, and clients are not told that it has ended, however long that takes: it is only said, at growing
+// intervals, by name.
+void session_closing_overdue(struct manager *manager, uint64_t now_ns)
+{
+    struct session *session = &manager->session;
+    uint64_t since_ns = now_ns - session->since_ns;
+
+    session->deadline_ns = now_ns + since_ns;
+    for (uint32_t i = 0; i < manager->link_count; i++)
+        if (!link_is_idle(&manager->links[i]))
+            link_say_stuck(&manager->links[i], since_ns / ENV_MS);
+}
+
 static void session_forget(struct manager *manager)
 {
     struct session *session = &manager->session;
@@ -73,6 +106,7 @@ static void session_forget(struct manager *manager)
     session->version = 0;
     session->boot = NULL;
     session->peer_taken = session->partner_took = session->clients_known = false;
+    session->told_clients = false;
     session->partner_ready = session->partner_ended = session->told_ended = false;
     session->end_asked = session->end_now = false;
     manager->line.refusal = CARRICK_REASON_NONE;

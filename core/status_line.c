@@ -21,7 +21,7 @@ enum {
     AT_TAKEN_GENERATION = 36,
     AT_SHADOW_SEQUENCE = 40,
     AT_HEARTBEAT = 48,
-    AT_RESERVED2 = 52,
+    AT_CLIENTS_STILL = 52,
     AT_SEQUENCE = 56,
     AT_CRC = 60,
 };
@@ -43,6 +43,7 @@ static void slot_encode(uint8_t slot[STATUS_LINE_BYTES], uint32_t sequence,
     put_u32(slot + AT_TAKEN_GENERATION, line->taken_generation);
     put_u64(slot + AT_SHADOW_SEQUENCE, line->shadow_sequence);
     put_u32(slot + AT_HEARTBEAT, line->heartbeat);
+    put_u32(slot + AT_CLIENTS_STILL, line->clients_still_ms);
     put_u32(slot + AT_SEQUENCE, sequence);
     put_u32(slot + AT_CRC, crc32c(slot, AT_CRC));
 }
@@ -51,6 +52,12 @@ static bool slot_is_whole(const uint8_t *slot)
 {
     return get_u32(slot + AT_MAGIC) == STATUS_LINE_MAGIC &&
            get_u32(slot + AT_CRC) == crc32c(slot, AT_CRC);
+}
+
+// Serial-number comparison: the sequence may wrap in a manager that runs for years.
+static int32_t sequence_ahead(uint32_t sequence, uint32_t of)
+{
+    return (int32_t)(sequence - of);
 }
 
 void status_line_publish(void *lines, uint32_t sequence, const struct status_line *line)
@@ -78,9 +85,8 @@ int status_line_read(const void *lines, struct status_line *line, uint32_t *sequ
     if (slot_is_whole(first))
         slot = first;
     if (slot_is_whole(second)) {
-        // Serial-number comparison: the sequence may wrap in a manager that runs for years.
-        int32_t ahead = (int32_t)(get_u32(second + AT_SEQUENCE) - get_u32(first + AT_SEQUENCE));
-        if (slot == NULL || ahead > 0)
+        if (slot == NULL ||
+            sequence_ahead(get_u32(second + AT_SEQUENCE), get_u32(first + AT_SEQUENCE)) > 0)
             slot = second;
     }
     if (slot == NULL)
@@ -98,7 +104,19 @@ int status_line_read(const void *lines, struct status_line *line, uint32_t *sequ
     line->taken_generation = get_u32(slot + AT_TAKEN_GENERATION);
     line->shadow_sequence = get_u64(slot + AT_SHADOW_SEQUENCE);
     line->heartbeat = get_u32(slot + AT_HEARTBEAT);
+    line->clients_still_ms = get_u32(slot + AT_CLIENTS_STILL);
     if (sequence != NULL)
         *sequence = get_u32(slot + AT_SEQUENCE);
     return CARRICK_OK;
+}
+
+bool status_line_is_news(struct status_line_seen *seen, const struct status_line *line,
+                         uint32_t sequence)
+{
+    if (seen->any && seen->incarnation == line->incarnation &&
+        sequence_ahead(sequence, seen->sequence) < 0)
+        return false;
+    *seen = (struct status_line_seen){
+        .incarnation = line->incarnation, .sequence = sequence, .any = true};
+    return true;
 }

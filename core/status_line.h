@@ -6,6 +6,11 @@
 // It is never accepted torn. There are two slots, written in turn; each bears a sequence and a CRC32C. The writer
 // changes only the slot that is not the newest, so that one good slot is left wherever it is stopped; the reader
 // takes both and believes the newest that is whole. The 16 bytes after the slots are kept clear for a promise word.
+//
+// The read of both slots is not atomic. It may take the first before the writer turns it over, and find the second in
+// the making of a still later number: then the older of two whole lines is believed, one number behind what an earlier
+// read brought. And reads over several links end in any order. So a reader remembers the highest number that it has
+// seen of each incarnation, and an older one is no news (status_line_is_news): nothing may follow from it.
 #ifndef CORE_STATUS_LINE_H
 #define CORE_STATUS_LINE_H
 
@@ -28,6 +33,8 @@ struct status_line {
     uint32_t generation;        // counts the sessions of this incarnation
     uint32_t taken_generation;  // of the partner, with taken_incarnation
     uint32_t heartbeat;
+    uint32_t
+        clients_still_ms; // how long the stillest of the client processes has given no sign of life
     uint64_t shadow_sequence;
 };
 
@@ -38,5 +45,17 @@ void status_line_publish(void *lines, uint32_t sequence, const struct status_lin
 // Reads a copy of the two slots. CARRICK_OK, or CARRICK_ERR_PROTOCOL when no slot is whole (torn, foreign or not
 // yet written). sequence may be NULL.
 int status_line_read(const void *lines, struct status_line *line, uint32_t *sequence);
+
+// The highest sequence that a reader has seen; all zero before the first.
+struct status_line_seen {
+    uint64_t incarnation;
+    uint32_t sequence;
+    bool any;
+};
+
+// Whether the line is at least as new as all that was seen of its incarnation; if so, it is the highest seen from now
+// on. A line of another incarnation is news. The sequence may wrap.
+bool status_line_is_news(struct status_line_seen *seen, const struct status_line *line,
+                         uint32_t sequence);
 
 #endif

@@ -168,12 +168,19 @@ static int no_command(struct carrick_client *client, const char *word, const cha
     return CARRICK_ERR_NOT_SUPPORTED;
 }
 
+static void no_stopping(struct carrick_client *client)
+{
+    (void)client;
+}
+
 STUB_FITS(struct carrick_client_ops, config_check, no_config_check);
+STUB_FITS(struct carrick_arbiter_ops, config_check, no_config_check);
 STUB_FITS(struct carrick_client_ops, config_change, no_config_change);
 STUB_FITS(struct carrick_client_ops, provide, no_provide);
 STUB_FITS(struct carrick_client_ops, vi_changed, no_vi_changed);
 STUB_FITS(struct carrick_client_ops, describe_state, no_describe_state);
 STUB_FITS(struct carrick_client_ops, command, no_command);
+STUB_FITS(struct carrick_client_ops, stopping, no_stopping);
 
 // clang-format off
 static const struct plugin_operation client_operations[] = {
@@ -191,9 +198,10 @@ static const struct plugin_operation client_operations[] = {
     OPTIONAL(struct carrick_client_ops,, vi_changed, no_vi_changed),
     OPTIONAL(struct carrick_client_ops,, describe_state, no_describe_state),
     OPTIONAL(struct carrick_client_ops,, command, no_command),
+    OPTIONAL(struct carrick_client_ops,, stopping, no_stopping),
 };
 
-// ---- policies and arbiters: all is required
+// ---- policies and arbiters
 
 static const struct plugin_operation policy_operations[] = {
     REQUIRED(struct carrick_policy_ops,, create),
@@ -206,6 +214,7 @@ static const struct plugin_operation arbiter_operations[] = {
     REQUIRED(struct carrick_arbiter_ops,, destroy),
     REQUIRED(struct carrick_arbiter_ops,, read),
     REQUIRED(struct carrick_arbiter_ops,, change),
+    OPTIONAL(struct carrick_arbiter_ops,, config_check, no_config_check),
 };
 // clang-format on
 

@@ -87,6 +87,7 @@ enum message_type {
     MESSAGE_ENDED = 8,   // this node's clients have closed
     MESSAGE_VI_OPEN = 9,
     MESSAGE_VI_CLOSE = 10,
+    MESSAGE_VI_HEARD = 11, // the answer to either
     MESSAGE_TYPE_COUNT
 };
 
@@ -126,8 +127,10 @@ struct message {
         } fenced;
         struct {
             uint64_t identity;
-            uint64_t sequence; // of opening: an old close must not end a new VI
-        } vi;
+            uint32_t opening; // the sender's; in HEARD the receiver's
+            uint32_t heard;   // HEARD: MESSAGE_VI_OPEN or MESSAGE_VI_CLOSE, which it answers
+            uint64_t sends;   // CLOSE: that have completed; it takes effect behind them
+        } vi;                 // VI_OPEN, VI_CLOSE, VI_HEARD
     };
 };
 
@@ -137,7 +140,8 @@ int message_get(const void *data, size_t length, struct message *message);
 
 // ---- the header of every send on a data lane
 
-#define SEND_HEADER_BYTES 16u
+#define SEND_HEADER_BYTES 24u
+#define VI_OPENING_MAX 0x7fffffffu // openings of one VI in a session; from 1
 
 #define SEND_MARK                                                                                  \
     UINT64_MAX // in place of a VI: the send is a mark of the lane itself, without a body
@@ -149,7 +153,8 @@ enum lane_mark {
 
 struct send_header {
     uint64_t vi;       // identity, or SEND_MARK
-    uint64_t sequence; // of this VI's sends, from 1; or enum lane_mark
+    uint64_t sequence; // of this opening's sends, from 1; or enum lane_mark
+    uint32_t opening;  // of the VI; 0 with a mark
 };
 
 void send_header_put(const struct send_header *header, uint8_t out[SEND_HEADER_BYTES]);

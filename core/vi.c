@@ -14,7 +14,7 @@
 
 // The table is made once in its full size: clients hold a pointer to it (struct carrick_session_info). Only what is
 // used of it costs memory, and only what lies below vis_room is looked at.
-static int vis_room(struct client *client, uint32_t number)
+int vi_table_room(struct client *client, uint32_t number)
 {
     uint32_t room = client->vis_room == 0 ? 16 : client->vis_room;
 
@@ -24,7 +24,9 @@ static int vis_room(struct client *client, uint32_t number)
         return CARRICK_ERR_LIMIT;
     if (client->vis == NULL)
         client->vis = calloc(CARRICK_CLIENT_VIS_MAX, sizeof(*client->vis));
-    if (client->vis == NULL)
+    if (client->openings == NULL)
+        client->openings = calloc(CARRICK_CLIENT_VIS_MAX, sizeof(*client->openings));
+    if (client->vis == NULL || client->openings == NULL)
         return CARRICK_ERR_NO_MEMORY;
     while (room <= number)
         room *= 2;
@@ -32,28 +34,24 @@ static int vis_room(struct client *client, uint32_t number)
     return CARRICK_OK;
 }
 
-static struct vi *vi_make(struct client *client, uint32_t number)
+struct vi *vi_make(struct client *client, uint32_t number)
 {
-    struct vi *vi;
+    struct vi *vi = calloc(1, sizeof(*vi));
 
-    if (vis_room(client, number) != CARRICK_OK)
-        return NULL;
-    vi = calloc(1, sizeof(*vi));
     if (vi == NULL)
         return NULL;
+    vi->ring = calloc(VI_DEPTH, sizeof(*vi->ring));
+    if (vi->ring == NULL) {
+        free(vi);
+        return NULL;
+    }
     vi->client = client;
     vi->number = number;
     vi->identity = vi_identity(client->rank, number);
     vi->state = CARRICK_VI_OPENING;
     client->vis[number] = vi;
+    client->vis_open++;
     return vi;
-}
-
-// The ring comes when the VI is opened here: the partner's opening alone costs little.
-static int vi_ring_make(struct vi *vi)
-{
-    vi->ring = calloc(VI_DEPTH, sizeof(*vi->ring));
-    return vi->ring == NULL ? CARRICK_ERR_NO_MEMORY : CARRICK_OK;
 }
 
 // Frees the first of the sends that came early.
@@ -66,14 +64,21 @@ static void early_take(struct vi *vi)
     free(early);
 }
 
-static void vi_free(struct vi *vi)
+void vi_detach(struct vi *vi)
 {
     struct client *client = vi->client;
 
-    vi_unplace(vi);
-    if (vi->opened_here)
-        client->vis_open--;
+    if (client->vis[vi->number] != vi)
+        return;
     client->vis[vi->number] = NULL;
+    client->vis_open--;
+}
+
+void vi_free(struct vi *vi)
+{
+    vi_unplace(vi);
+    vi_buffer_forget(vi);
+    vi_detach(vi);
     while (vi->early != NULL)
         early_take(vi);
     free(vi->ring);
@@ -83,13 +88,14 @@ static void vi_free(struct vi *vi)
 int vi_make_all(struct client *client)
 {
     for (uint32_t i = 0; i < client->vi_count; i++) {
-        struct vi *vi = vi_make(client, i);
+        struct vi_opening *opening = vi_opening(client, i);
+        struct vi *vi = opening == NULL ? NULL : vi_make(client, i);
 
-        if (vi == NULL || vi_ring_make(vi) != CARRICK_OK)
+        if (vi == NULL)
             return CARRICK_ERR_NO_MEMORY;
-        vi->opened_here = vi->opened_there = true;
+        vi->opening = opening->here = opening->there = 1;
+        opening->heard = true;
         vi->state = CARRICK_VI_STALLED; // until it is placed
-        client->vis_open++;
     }
     return CARRICK_OK;
 }
@@ -100,92 +106,6 @@ void vi_enter(struct vi *vi, uint32_t state)
         return;
     vi->state = state;
     client_vi_changed(vi->client, vi);
-}
-
-// ---- opening and closing while the session is up
-
-static void vi_tell(struct vi *vi, uint16_t type)
-{
-    struct manager *manager = vi->client->manager;
-    // Closing takes effect there behind the sends that have completed here, whichever way they went.
-    struct message message = {
-        .type = type,
-        .session = manager->session.id,
-        .vi = {.identity = vi->identity, .sequence = type == MESSAGE_VI_CLOSE ? vi->sends_done : 0},
-    };
-
-    session_send(manager, &message);
-}
-
-static void vi_joined(struct vi *vi)
-{
-    if (vi->opened_here && vi->opened_there && vi->state == CARRICK_VI_OPENING) {
-        vi->state = CARRICK_VI_STALLED;
-        placement_place(vi);
-    }
-}
-
-int vi_open(struct client *client, uint32_t number, struct vi **out)
-{
-    struct vi *vi = number < client->vis_room ? client->vis[number] : NULL;
-
-    if (client->manager->session.state != CARRICK_SESSION_UP || !client->told_ready)
-        return CARRICK_ERR_STATE;
-    if (number >= CARRICK_CLIENT_VIS_MAX)
-        return CARRICK_ERR_LIMIT;
-    if (vi != NULL && vi->opened_here)
-        return CARRICK_ERR_EXISTS;
-    if (vi == NULL)
-        vi = vi_make(client, number);
-    if (vi == NULL || vi_ring_make(vi) != CARRICK_OK)
-        return CARRICK_ERR_NO_MEMORY;
-    vi->opened_here = true;
-    client->vis_open++;
-    vi_tell(vi, MESSAGE_VI_OPEN);
-    *out = vi;
-    vi_joined(vi);
-    return CARRICK_OK;
-}
-
-static void vi_closed(struct vi *vi)
-{
-    vi_complete_all(vi, CARRICK_ERR_CANCELLED);
-    vi_unplace(vi);
-    client_flush(vi->client);
-    vi_enter(vi, CARRICK_VI_CLOSED);
-    vi_tell(vi, MESSAGE_VI_CLOSE);
-    vi_free(vi);
-}
-
-// What is on a lane must come back first: until then the path can still touch the operation's buffers.
-void vi_close_if_drained(struct vi *vi)
-{
-    struct manager *manager = vi->client->manager;
-
-    if (vi->closing && vi->inflight == 0 && vi->fence == NULL) {
-        vi_closed(vi);
-        session_advance_soon(manager);
-    }
-}
-
-void vi_close_drained(struct manager *manager)
-{
-    manager->vis_closing = false;
-    for (uint32_t i = 0; i < manager->ranked_count; i++)
-        for (uint32_t j = 0; j < manager->ranked[i]->vis_room; j++)
-            if (manager->ranked[i]->vis[j] != NULL)
-                vi_close_if_drained(manager->ranked[i]->vis[j]);
-}
-
-int vi_close(struct vi *vi)
-{
-    if (vi->closing || !vi->opened_here)
-        return CARRICK_ERR_STATE;
-    vi->closing = true;
-    // Never from within the client's own call: the handle goes with vi_changed(CLOSED).
-    vi->client->manager->vis_closing = true;
-    session_advance_soon(vi->client->manager);
-    return CARRICK_OK;
 }
 
 void vi_end_all(struct client *client)
@@ -202,8 +122,7 @@ void vi_end_all(struct client *client)
         vi->fence = NULL;
         vi_complete_all(vi, CARRICK_ERR_SESSION_ENDED);
         client_flush(client);
-        if (vi->opened_here)
-            vi_enter(vi, CARRICK_VI_CLOSED);
+        vi_enter(vi, CARRICK_VI_CLOSED);
         vi_free(vi);
     }
 }
@@ -217,61 +136,15 @@ uint32_t vi_open_count(const struct manager *manager)
     return count;
 }
 
-// ---- what the partner says of them
+// ---- what the partner sends
 
-static struct vi *vi_by_identity(struct manager *manager, uint64_t identity, struct client **client)
+struct client *vi_client(const struct manager *manager, uint64_t identity)
 {
-    uint32_t rank = (uint32_t)(identity >> 32), number = (uint32_t)identity;
+    uint32_t rank = (uint32_t)(identity >> 32);
 
-    *client = NULL;
-    if (rank >= manager->ranked_count || number >= CARRICK_CLIENT_VIS_MAX)
+    if (rank >= manager->ranked_count || (uint32_t)identity >= CARRICK_CLIENT_VIS_MAX)
         return NULL;
-    *client = manager->ranked[rank];
-    return number < (*client)->vis_room ? (*client)->vis[number] : NULL;
-}
-
-void vi_message(struct manager *manager, const struct message *message)
-{
-    struct client *client;
-    struct vi *vi = vi_by_identity(manager, message->vi.identity, &client);
-    bool ending = manager->session.state == CARRICK_SESSION_ENDING;
-
-    if (client == NULL || (manager->session.state != CARRICK_SESSION_UP && !ending))
-        return;
-    if (message->type == MESSAGE_VI_CLOSE) {
-        if (vi == NULL)
-            return;
-        vi->opened_there = false;
-        if (!vi->opened_here)
-            vi_free(vi);
-        else if (vi->state != CARRICK_VI_OPENING && vi->received_sequence >= message->vi.sequence)
-            vi_close(vi);
-        else if (vi->state != CARRICK_VI_OPENING)
-            vi->close_after = message->vi.sequence;
-        return;
-    }
-    if (ending)
-        return;
-    if (vi == NULL)
-        vi = vi_make(client, (uint32_t)message->vi.identity);
-    if (vi == NULL)
-        return;
-    // It opens what stands here already: our own opening was lost with a conn.
-    if (vi->opened_here && vi->opened_there)
-        vi_tell(vi, MESSAGE_VI_OPEN);
-    vi->opened_there = true;
-    vi_joined(vi);
-}
-
-void vi_open_again(struct manager *manager)
-{
-    for (uint32_t i = 0; i < manager->ranked_count; i++)
-        for (uint32_t j = 0; j < manager->ranked[i]->vis_room; j++) {
-            struct vi *vi = manager->ranked[i]->vis[j];
-
-            if (vi != NULL && vi->opened_here && vi->state == CARRICK_VI_OPENING)
-                vi_tell(vi, MESSAGE_VI_OPEN);
-        }
+    return manager->ranked[rank];
 }
 
 // Keeps a send until those before it have come. The transport had them before it had this one, so that is soon.
@@ -314,17 +187,18 @@ bool vi_receive(struct conn *conn, const struct send_header *header, const void 
                 uint32_t length)
 {
     struct manager *manager = conn->link->manager;
-    struct client *client;
-    struct vi *vi = vi_by_identity(manager, header->vi, &client);
+    struct client *client = vi_client(manager, header->vi);
+    uint32_t number = (uint32_t)header->vi;
+    struct vi *vi;
 
     // While the session is ending, too: a VI that is not closed yet carries data until it is.
     if (client == NULL || (manager->session.state != CARRICK_SESSION_UP &&
                            manager->session.state != CARRICK_SESSION_ENDING))
         return manager->session.state == CARRICK_SESSION_ENDING;
-    if (vi == NULL || !vi->opened_here || vi->closing)
-        return true; // closed here while it was under way; the partner is being told
-    vi->opened_there = true;
-    vi_joined(vi);
+    vi = number < client->vis_room ? client->vis[number] : NULL;
+    if (vi == NULL || vi->opening != header->opening || vi->closing)
+        return true; // of an opening that was closed here while it was under way; the partner is being told
+    vi_sent_to(vi);
     if (header->sequence <= vi->received_sequence)
         return true; // posted again after a failure, but it had arrived
     if (header->sequence != vi->received_sequence + 1)
@@ -374,16 +248,25 @@ static int op_check(const struct vi *vi, const struct carrick_op *op)
     }
 }
 
-static int send_buffer_fill(struct vi *vi, struct vi_op *entry, const struct carrick_op *op)
+// Without a free buffer, or while others wait for one, the bytes wait elsewhere until its turn has come (vi_pump.c): the
+// client was promised room for VI_DEPTH operations.
+static int send_fill(struct vi *vi, struct vi_op *entry, const struct carrick_op *op)
 {
-    struct send_header header = {.vi = vi->identity, .sequence = vi->send_sequence + 1};
+    struct manager *manager = vi->client->manager;
+    struct send_header header = {
+        .vi = vi->identity, .sequence = vi->send_sequence + 1, .opening = vi->opening};
+    uint8_t *to;
 
-    entry->buffer = send_buffer_get(vi->client->manager, false);
+    if (manager->wants_buffer == NULL)
+        entry->buffer = send_buffer_get(manager, false);
     if (entry->buffer == NULL)
-        return CARRICK_ERR_AGAIN;
-    send_header_put(&header, entry->buffer);
+        entry->spilled = malloc(SEND_HEADER_BYTES + op->length);
+    to = entry->buffer != NULL ? entry->buffer : entry->spilled;
+    if (to == NULL)
+        return CARRICK_ERR_NO_MEMORY;
+    send_header_put(&header, to);
     if (op->length > 0)
-        memcpy((uint8_t *)entry->buffer + SEND_HEADER_BYTES, op->data, op->length);
+        memcpy(to + SEND_HEADER_BYTES, op->data, op->length);
     vi->send_sequence++;
     return CARRICK_OK;
 }
@@ -402,7 +285,7 @@ static int op_queue(struct vi *vi, const struct carrick_op *op)
         .there_offset = op->there_offset,
     };
     if (op->operation == CARRICK_CLIENT_SEND) {
-        int status = send_buffer_fill(vi, entry, op);
+        int status = send_fill(vi, entry, op);
 
         if (status != CARRICK_OK)
             return status;
@@ -419,10 +302,11 @@ static void op_unqueue(struct vi *vi)
 {
     struct vi_op *entry = vi_entry(vi, --vi->tail);
 
-    if (entry->buffer != NULL) {
-        send_buffer_put(vi->client->manager, entry->buffer);
+    if (entry->operation == CARRICK_CLIENT_SEND)
         vi->send_sequence--;
-    }
+    if (entry->buffer != NULL)
+        send_buffer_put(vi->client->manager, entry->buffer);
+    free(entry->spilled);
     if (entry->region != NULL)
         entry->region->operations--;
 }

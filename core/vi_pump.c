@@ -5,6 +5,9 @@
 // A write that overlaps one that is not proven yet waits: were both in flight when the lane fails, posting them again
 // could bring back the older bytes for a moment, after the newer ones had been seen. It waits for a read before it, too,
 // which may be answered late, or posted again, and must not see what was posted after it.
+#include <stdlib.h>
+#include <string.h>
+
 #include "core/client.h"
 #include "core/conn.h"
 #include "core/lane.h"
@@ -110,7 +113,25 @@ static void chunk_fill(struct vi *vi, struct vi_op *op, uint64_t bytes, struct l
     }
 }
 
-enum readiness { READY, NO_ROOM, HELD };
+// The bytes of a send must lie in a buffer of the pool when it is posted. Who waits longer comes first.
+static bool buffer_take(struct vi *vi, struct vi_op *op)
+{
+    struct manager *manager = vi->client->manager;
+
+    if (op->buffer != NULL)
+        return true;
+    if (manager->wants_buffer != NULL && !manager->buffer_turn)
+        return false;
+    op->buffer = send_buffer_get(manager, false);
+    if (op->buffer == NULL)
+        return false;
+    memcpy(op->buffer, op->spilled, SEND_HEADER_BYTES + op->length);
+    free(op->spilled);
+    op->spilled = NULL;
+    return true;
+}
+
+enum readiness { READY, NO_ROOM, NO_BUFFER, HELD };
 
 static enum readiness chunk_readiness(struct vi *vi, struct vi_op *op, uint32_t batched,
                                       uint64_t batched_bytes)
@@ -128,7 +149,7 @@ static enum readiness chunk_readiness(struct vi *vi, struct vi_op *op, uint32_t 
         return HELD;
     if (op->operation == CARRICK_CLIENT_WRITE && writes_overlap(vi->client, op))
         return HELD;
-    return READY;
+    return op->operation != CARRICK_CLIENT_SEND || buffer_take(vi, op) ? READY : NO_BUFFER;
 }
 
 // Fills a batch from the queue. Returns how many, and in *end why it ended.
@@ -195,6 +216,48 @@ static void vi_wait_for_room(struct vi *vi)
     lane->waiting_end = &vi->waiting_next;
 }
 
+static void vi_wait_for_buffer(struct vi *vi)
+{
+    struct manager *manager = vi->client->manager;
+
+    if (vi->wants_buffer)
+        return;
+    if (manager->wants_buffer == NULL)
+        manager->wants_buffer_end = &manager->wants_buffer;
+    vi->wants_buffer = true;
+    vi->buffer_next = NULL;
+    *manager->wants_buffer_end = vi;
+    manager->wants_buffer_end = &vi->buffer_next;
+}
+
+void vi_buffer_forget(struct vi *vi)
+{
+    struct manager *manager = vi->client->manager;
+    struct vi **at = &manager->wants_buffer;
+
+    if (!vi->wants_buffer)
+        return;
+    while (*at != vi)
+        at = &(*at)->buffer_next;
+    *at = vi->buffer_next;
+    if (manager->wants_buffer_end == &vi->buffer_next)
+        manager->wants_buffer_end = at;
+    vi->wants_buffer = false;
+}
+
+// One that wants more than there was goes behind the others.
+void vi_buffers_go_on(struct manager *manager)
+{
+    manager->buffer_turn = true;
+    while (manager->wants_buffer != NULL && manager->pool_free_count > POOL_RESERVE) {
+        struct vi *vi = manager->wants_buffer;
+
+        vi_buffer_forget(vi);
+        vi_pump(vi);
+    }
+    manager->buffer_turn = false;
+}
+
 void vi_pump(struct vi *vi)
 {
     struct lane_item items[LANE_BATCH];
@@ -214,6 +277,8 @@ void vi_pump(struct vi *vi)
     } while (end == READY && vi->next != vi->tail);
     if (end == NO_ROOM)
         vi_wait_for_room(vi);
+    else if (end == NO_BUFFER)
+        vi_wait_for_buffer(vi);
     else if (end == HELD)
         vi_hold(vi);
     lane_prove(vi->lane);
@@ -275,6 +340,8 @@ static void op_end(struct vi *vi, struct vi_op *op)
     if (op->buffer != NULL)
         send_buffer_put(vi->client->manager, op->buffer);
     op->buffer = NULL;
+    free(op->spilled);
+    op->spilled = NULL;
     if (op->region != NULL)
         op->region->operations--;
     op->region = NULL;

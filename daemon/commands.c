@@ -385,6 +385,18 @@ static void refuse_word(struct control_request *request)
                    "there is no command \"%.64s\"; there are: %s", request_command(request), known);
 }
 
+// A client's words are its own; by the contract (carrick/client.h) "status" only reads.
+static bool only_reads(struct control_request *request)
+{
+    struct json_object *args = request_args(request), *word = NULL;
+
+    if (strcmp(request_command(request), "client") || !json_object_is_type(args, json_type_object) ||
+        !json_object_object_get_ex(args, "word", &word) ||
+        !json_object_is_type(word, json_type_string))
+        return false;
+    return !strcmp(json_object_get_string(word), "status");
+}
+
 static void log_change(struct daemon *daemon, struct control_request *request)
 {
     const struct ucred *caller = request_caller(request);
@@ -411,7 +423,7 @@ void commands_handle(void *arg, struct control_request *request)
         refuse_word(request);
         return;
     }
-    if (word->changes)
+    if (word->changes && !only_reads(request))
         log_change(daemon, request);
     if (word->handle)
         word->handle(daemon, request);

@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "daemon/env_file.h"
 #include "daemon/mailbox.h"
 
 struct env_uv {
@@ -277,6 +278,11 @@ static const struct env_ops ops = {
     .work = queue_work,
     .memory_map = memory_map,
     .memory_unmap = memory_unmap,
+    .memory_open = memory_open,
+    .file_open = env_file_open,
+    .file_submit = env_file_submit,
+    .file_read_now = env_file_read_now,
+    .file_close = env_file_close,
 };
 
 int env_uv_create(void (*log)(void *arg, const struct env_record *record), void *arg,

@@ -31,5 +31,8 @@ int env_uv_call(struct env_uv *env, void (*fn)(void *arg), void *arg);
 // memory.c: memory_map and memory_unmap of struct env_ops.
 int memory_map(struct env *env, uint64_t bytes, int fd, uint64_t offset, struct env_memory *memory);
 void memory_unmap(struct env *env, struct env_memory *memory);
+// memory_file.c: memory_open.
+int memory_open(struct env *env, const char *path, uint64_t bytes, struct env_memory *memory,
+                struct carrick_region_info *info, struct carrick_error *error);
 
 #endif

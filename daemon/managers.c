@@ -11,6 +11,7 @@
 #include "core/manager.h"
 #include "core/names.h"
 #include "daemon/env_uv.h"
+#include "daemon/process.h"
 
 // While a manager spins, the rest of its loop (timers, the mailbox, other descriptors) is looked after this often.
 enum { SPIN_POLLS_MAX = 64, SPIN_NS_MAX = 50000 };
@@ -28,6 +29,7 @@ struct member {
     struct carrick_error error;
     // of the thread
     struct env_uv *env;
+    struct processes *processes;
     struct manager *manager;
     bool stopped;
     // of the main thread
@@ -94,9 +96,11 @@ static int create(struct member *member)
         snprintf(member->error.text, sizeof(member->error.text), "cannot make its loop");
         return CARRICK_ERR_SYSTEM;
     }
+    member->processes = processes_create(env_uv_env(member->env), member->name);
     const struct manager_options manager = {
         .config = options->config,
         .section = member->section,
+        .isolation = member->processes ? processes_isolation(member->processes) : NULL,
         .node = options->node,
         .env = env_uv_env(member->env),
         .loader = options->loader,
@@ -107,6 +111,8 @@ static int create(struct member *member)
     };
     int status = manager_create(&manager, &member->manager, &member->error);
     if (status) {
+        if (member->processes)
+            processes_destroy(member->processes);
         env_uv_close(member->env);
         env_uv_free(member->env);
         member->env = NULL;
@@ -179,6 +185,8 @@ static void thread_main(void *arg)
     // Calls need the manager, and the main thread may make some until it knows.
     env_uv_end_calls(member->env);
     manager_destroy(member->manager);
+    if (member->processes)
+        processes_destroy(member->processes);
     env_uv_close(member->env);
     if (member->all->given_up)
         return;

@@ -4,10 +4,8 @@
 man_pages   := $(wildcard man/*.[1-9])
 example_dirs := $(wildcard examples/*)
 
-abi_major := $(shell sed -n 's/^.define CARRICK_ABI_MAJOR  *\([0-9]*\).*/\1/p' include/carrick/types.h 2>/dev/null)
-abi_minor := $(shell sed -n 's/^.define CARRICK_ABI_MINOR  *\([0-9]*\).*/\1/p' include/carrick/types.h 2>/dev/null)
-
-generated := $(patsubst packaging/%,$(BUILD)/gen/%,$(wildcard packaging/*.service) packaging/carrick.pc)
+generated := $(patsubst packaging/%,$(BUILD)/gen/%,$(wildcard packaging/*.service) packaging/carrick.pc \
+	$(if $(srcs_lib),packaging/libcarrick.pc))
 substitute = sed $(foreach v,prefix bindir sbindir libdir includedir datadir mandir sysconfdir plugindir \
 	abi_major abi_minor,-e 's|@$(v)@|$($(v))|g') -e 's|@version@|$(VERSION)|g'
 
@@ -23,8 +21,11 @@ installed_plugins := $(strip $(foreach n,$(real_plugins),$(if $(filter no,$($(n)
 
 install_map := \
 	$(foreach f,$(filter %/carrick,$(programs)),755:$(f):$(bindir)) \
-	$(foreach f,$(filter %/carrickd,$(programs)),755:$(f):$(sbindir)) \
+	$(foreach f,$(filter %/carrickd %/carrick-host,$(programs)),755:$(f):$(sbindir)) \
 	$(foreach n,$(installed_plugins),755:$(BUILD)/plugins/$(n).so:$(plugindir)) \
+	$(foreach f,$(lib_so),755:$(f):$(libdir)) \
+	$(foreach f,$(lib_archive),644:$(f):$(libdir)) \
+	$(foreach f,$(nbdkit_built),755:$(f):$(nbdkit_plugindir)) \
 	$(foreach f,$(wildcard include/carrick/*.h),644:$(f):$(includedir)/carrick) \
 	$(foreach f,$(filter %.pc,$(generated)),644:$(f):$(libdir)/pkgconfig) \
 	$(foreach f,$(filter %.service,$(generated)),644:$(f):$(unitdir)) \
@@ -42,6 +43,7 @@ map_mode = $(word 1,$(subst :, ,$(1)))
 map_src  = $(word 2,$(subst :, ,$(1)))
 map_dir  = $(word 3,$(subst :, ,$(1)))
 map_dest = '$(DESTDIR)$(call map_dir,$(1))/$(call installed_name,$(call map_src,$(1)))'
+link_dest = '$(DESTDIR)$(libdir)/$(notdir $(1))'
 
 define newline
 
@@ -52,10 +54,12 @@ endef
 install: all $(generated)
 	$(foreach d,$(sort $(foreach m,$(install_map),$(call map_dir,$(m)))),$(INSTALL) -d -m 755 '$(DESTDIR)$(d)'$(newline)	)
 	$(foreach m,$(install_map),$(INSTALL) -m $(call map_mode,$(m)) $(call map_src,$(m)) $(call map_dest,$(m))$(newline)	)
+	$(foreach l,$(lib_links),ln -sf $(notdir $(lib_so)) $(call link_dest,$(l))$(newline)	)
 
 # Directories that are ours alone go when they are empty; configuration and keys stay.
 uninstall:
 	$(foreach m,$(install_map),rm -f $(call map_dest,$(m))$(newline)	)
+	$(foreach l,$(lib_links),rm -f $(call link_dest,$(l))$(newline)	)
 	@for d in $(foreach e,$(example_dirs),'$(docdir)/examples/$(notdir $(e))') '$(docdir)/examples' '$(docdir)' \
 		'$(includedir)/carrick' '$(plugindir)' '$(libdir)/carrick' '$(datadir)/carrick'; do \
 		rmdir "$(DESTDIR)$$d" 2>/dev/null || true; \

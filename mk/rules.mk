@@ -8,6 +8,10 @@ pkgs_cli    := json-c
 srcs_core   := $(wildcard core/*.c)
 srcs_daemon := $(wildcard daemon/*.c)
 srcs_cli    := $(wildcard cli/*.c)
+srcs_host   := $(wildcard host/*.c)
+
+# Both ends of the way between the daemon and a client process.
+objs_channel := $(BUILD)/obj/host/channel.o
 
 pkgs_all    := $(sort $(pkgs_core) $(pkgs_daemon) $(pkgs_cli))
 pkgs_cflags := $(call pkg_cflags,$(pkgs_all))
@@ -83,9 +87,10 @@ $(BUILD)/lib/libcarrick-core.a: $(call objs,$(srcs_core)) $(schema_obj)
 # No -rdynamic: a plugin finds nothing in the daemon, all that it may call reaches it by the host table.
 # daemon/main.c tells that there is a daemon at all, not only parts of it.
 programs := $(if $(wildcard daemon/main.c),$(BUILD)/bin/carrickd) \
-	$(if $(wildcard cli/main.c cli/carrick.c),$(BUILD)/bin/carrick)
+	$(if $(wildcard cli/main.c cli/carrick.c),$(BUILD)/bin/carrick) \
+	$(if $(wildcard host/main.c),$(BUILD)/bin/carrick-host)
 
-$(BUILD)/bin/carrickd: $(call objs,$(srcs_daemon)) $(core_lib)
+$(BUILD)/bin/carrickd: $(call objs,$(srcs_daemon)) $(objs_channel) $(core_lib)
 	@mkdir -p $(@D)
 	$(call show,LD)$(CC) $(all_ldflags) -pie -o $@ $^ $(call pkg_libs,$(pkgs_daemon)) $(libs_core)
 
@@ -95,4 +100,10 @@ $(BUILD)/bin/carrick: $(call objs,$(srcs_cli)) $(core_lib)
 	@mkdir -p $(@D)
 	$(call show,LD)$(CC) $(all_ldflags) -pie -o $@ $^ $(call pkg_libs,$(pkgs_cli)) $(libs_core)
 
--include $(patsubst %.o,%.d,$(call objs,$(srcs_core) $(srcs_daemon) $(srcs_cli)))
+# A client process has the daemon's loop, files and memory, and of the core what any plugin's host table is made of.
+host_env := $(foreach n,env_uv env_file memory memory_file mailbox,daemon/$(n).c)
+$(BUILD)/bin/carrick-host: $(call objs,$(srcs_host) $(host_env)) $(core_lib)
+	@mkdir -p $(@D)
+	$(call show,LD)$(CC) $(all_ldflags) -pie -o $@ $^ $(call pkg_libs,libuv) $(libs_core)
+
+-include $(patsubst %.o,%.d,$(call objs,$(srcs_core) $(srcs_daemon) $(srcs_cli) $(srcs_host)))

@@ -13,7 +13,7 @@ srcs_conformance := $(wildcard tests/conformance/*.c)
 srcs_sim         := $(wildcard tests/sim/*.c)
 srcs_daemon_test := $(wildcard tests/daemon/*.c)
 srcs_fuzz        := $(wildcard tests/fuzz/*.c)
-srcs_bench       := $(wildcard bench/*.c)
+srcs_bench       := $(wildcard bench/*.c bench/ideal-mirror/*.c)
 srcs_test        := $(srcs_unit) $(srcs_conformance) $(srcs_sim) $(srcs_daemon_test) $(srcs_fuzz)
 
 # Lines "FILE:// needs plugin: NAME", spaces squeezed to one word each.
@@ -41,12 +41,12 @@ $(test_objs): extra_cflags = $(call pkg_cflags,$(pkgs_test))
 link_test = $(CC) $(all_ldflags) -pie -o $@ $(filter %.o,$^) \
 	-Wl,--start-group $(filter %.a,$^) -Wl,--end-group
 
-$(unit_bins): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(core_lib) $(plugin_archives)
+$(unit_bins): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(core_lib) $(plugin_archives) $(lib_archive)
 	@mkdir -p $(@D)
 	$(call show,LD)$(link_test) $(libs_test)
 
 $(daemon_test_bins): $(BUILD)/tests/daemon/%: $(BUILD)/obj/tests/daemon/%.o \
-		$(call objs,$(filter-out daemon/main.c,$(srcs_daemon))) $(core_lib) $(plugin_archives)
+		$(call objs,$(filter-out daemon/main.c,$(srcs_daemon))) $(objs_channel) $(core_lib) $(plugin_archives)
 	@mkdir -p $(@D)
 	$(call show,LD)$(link_test) $(call pkg_libs,$(pkgs_daemon)) $(libs_test)
 
@@ -113,20 +113,20 @@ run     = BUILD='$(abspath $(BUILD))' ONLY='$(ONLY)' SANITIZE='$(SANITIZE)' CC='
 
 .PHONY: deps test demo bench fuzz sim sanitize check check-build format
 deps:
-	@scripts/deps build test net bench check rdma
+	@scripts/deps build test nbd net bench check rdma
 
 test:
-	@scripts/deps build test net
+	@scripts/deps build test nbd net
 	+@$(submake) tests
 	@$(run) tests/run; status=$$?; scripts/as-owner --give-back '$(BUILD)'; exit $$status
 
 demo:
-	@scripts/deps build test net
+	@scripts/deps build test nbd net
 	+@$(submake) all bench-build
 	@$(run) python3 scripts/demo.py; status=$$?; scripts/as-owner --give-back '$(BUILD)'; exit $$status
 
 bench:
-	@scripts/deps build test net bench
+	@scripts/deps build test nbd net bench
 	+@$(submake) bench-build
 	@$(run) python3 bench/run.py $(if $(ONLY),--only '$(ONLY)'); status=$$?; \
 		scripts/as-owner --give-back '$(BUILD)'; exit $$status
@@ -155,7 +155,7 @@ check-build: tests bench-build
 		-DCARRICK_PLUGIN_DIR='"$(plugindir)"' -DCARRICK_SYSCONF_DIR='"$(sysconfdir)"',$(f)) \
 		> $(BUILD)/analyser-flags
 	@printf '%s\n' $(plugin_files) > $(BUILD)/plugin-list
-	@printf '%s\n' $(foreach n,$(left_out),$($(n)_dir)) > $(BUILD)/left-out-dirs
+	@printf '%s\n' $(foreach n,$(left_out),$($(n)_dir)) $(if $(nbdkit_missing),nbdkit) > $(BUILD)/left-out-dirs
 
 format:
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h' ':!tests/abi/include-*')

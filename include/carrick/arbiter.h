@@ -45,7 +45,7 @@ struct carrick_arbiter_host {
                      const struct carrick_arbiter_record *record);
 };
 
-// All required. On the manager's thread; must not block (use host->base->work, watches and timers).
+// Required unless marked optional. On the manager's thread; must not block (use host->base->work, watches and timers).
 struct carrick_arbiter_ops {
     int (*create)(const struct carrick_arbiter_host *host, const char *config,
                   struct carrick_arbiter **arbiter, struct carrick_error *error);
@@ -59,6 +59,10 @@ struct carrick_arbiter_ops {
     int (*change)(struct carrick_arbiter *arbiter, const char *group, uint64_t expected_number,
                   const struct carrick_arbiter_record *wanted, uint32_t timeout_ms,
                   uint64_t cookie);
+
+    // Since ABI 1.1. Optional.
+    // Checks a configuration section without an instance; any thread.
+    int (*config_check)(const char *config, struct carrick_error *error);
 };
 
 #ifdef __cplusplus

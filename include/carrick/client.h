@@ -14,10 +14,16 @@
 //     the session has ended     ended         VIs and remote regions are gone; describe comes again
 //     the daemon stops          destroy
 //
-// ready is always followed by ended before the next describe; ending may be left out when the partner died.
+// ready is always followed by ended before the next describe; ending may be left out when the partner died. So is
+// provide, also where bring-up failed before ready. When ended comes, nothing of that session can reach this node's
+// memory any more.
 //
 // The same shared object runs inline in the manager and in a process of its own; so nothing here holds only
-// within one address space. Inline, every callback runs on the manager's thread, one at a time, and must not
+// within one address space. In a process, everything below comes on the thread of its loop, in the same order, a moment
+// later: a post is in the daemon's hands when its completion says so, and what was under way when a VI closes
+// completes as CANCELLED. provide must then name a region of the host (region_fd), or memory that cannot be made
+// shorter (F_SEAL_SHRINK). When the process ends, its VIs are closed, which tells the partner's client; it comes back
+// with a new instance, in a new session, which is not made before the old process is gone for certain. Inline, every callback runs on the manager's thread, one at a time, and must not
 // block: one that takes longer than the configured overstay_us is counted and logged by name. Host functions may
 // be called from any callback, also before it returns; none blocks, and none calls back before it returns.
 #ifndef CARRICK_CLIENT_H
@@ -41,7 +47,7 @@ struct carrick_vi;
 struct carrick_region_want {
     uint32_t struct_size;
     uint32_t access; // enum carrick_access flags: what this side may do there; not 0
-    uint64_t bytes;  // > 0; rounded up to pages at the partner
+    uint64_t bytes;  // > 0; takes whole pages there, of which the rest cannot be reached
 };
 
 // The answer to describe. The client fills counts and wants; the arrays are the core's.
@@ -141,6 +147,23 @@ struct carrick_partner_status {
     uint64_t heartbeat_moved_at_ns; // when a read first showed this heartbeat
     uint32_t links_up;
     uint32_t links;
+    // Since ABI 1.1. How long the stillest of the partner's client processes ("isolation": "process") has given no sign of
+    // life: the partner's manager tells this and all of the above while its storage software is frozen, or not there yet.
+    uint32_t clients_still_ms;
+    uint32_t reserved;
+};
+
+enum carrick_region_kind {
+    CARRICK_REGION_VOLATILE = 1, // gone with this process
+    CARRICK_REGION_MEMORY = 2, // tmpfs, hugetlbfs: outlives the process, gone with the node's power
+    CARRICK_REGION_PERSISTENT =
+        3, // device-DAX: outlives power once flushed from the processor's caches
+};
+
+struct carrick_region_info {
+    uint32_t struct_size;
+    uint32_t kind; // enum carrick_region_kind
+    bool created;  // the file was not there: the region is zeroed
 };
 
 struct carrick_client_host {
@@ -167,7 +190,8 @@ struct carrick_client_host {
     uint32_t (*vi_number)(struct carrick_vi *vi);
 
     // Posts count operations, all or none; stride is ops->struct_size. CARRICK_ERR_AGAIN when the VI has no room for
-    // all (see vi_room); CARRICK_ERR_BOUNDS, _INVALID name the caller's mistake. A stalled VI takes operations.
+    // all (see vi_room), which a completion of this VI makes; CARRICK_ERR_BOUNDS, _INVALID name the caller's mistake. A
+    // stalled VI takes operations.
     int (*post)(struct carrick_vi *vi, const struct carrick_op *ops, uint32_t count);
     // Operations that the VI can take now.
     uint32_t (*vi_room)(struct carrick_vi *vi);
@@ -185,6 +209,31 @@ struct carrick_client_host {
     // Answers a command (see the op of that name) with one JSON value; once per token.
     void (*command_reply)(const struct carrick_client_host *host, uint64_t token, int status,
                           const char *json);
+
+    // Since ABI 1.1.
+
+    // A region for the client's own operations over a file, so that its content outlives the client: bytes (rounded
+    // up to pages) of the file at path, which is made if it is not there. Only where that can be memory for remote
+    // writes: tmpfs, hugetlbfs, device-DAX; CARRICK_ERR_NOT_SUPPORTED elsewhere, and error says what it is.
+    // May block: only from create(). One opener at a time on this node: CARRICK_ERR_EXISTS.
+    int (*region_open)(const struct carrick_client_host *host, const char *path, uint64_t bytes,
+                       struct carrick_region **region, struct carrick_region_info *info,
+                       struct carrick_error *error);
+    // The descriptor behind a region, for carrick_region_backing.fd: a region made here may be what the partner reads
+    // and writes. The region's; valid as long as it is.
+    int (*region_fd)(struct carrick_region *region);
+
+    // Services: what one client of a manager does for the others on the same node, by a table of functions that
+    // begins with its struct_size (a header under carrick/ describes each). Only between clients in the same
+    // process. offer: once per name (CARRICK_ERR_EXISTS), from create; table and object stay valid until destroy.
+    // find: from the first describe on (CARRICK_ERR_NOT_FOUND); clients are destroyed in the reverse of the order
+    // in which they stand in the configuration, so that one which stands later may use an earlier one until its own end.
+    // Calls and callbacks of services come on the manager's thread; the same rule holds for them as for the
+    // host: a function of a service never calls back before it returns.
+    int (*service_offer)(const struct carrick_client_host *host, const char *name,
+                         const void *table, void *object);
+    int (*service_find)(const struct carrick_client_host *host, const char *name,
+                        const void **table, void **object);
 };
 
 // Required unless marked optional.
@@ -215,8 +264,10 @@ struct carrick_client_ops {
     // The section changed on reload. CARRICK_ERR_CONFIG, or _NOT_SUPPORTED when it cannot be taken while running.
     int (*config_change)(struct carrick_client *client, const char *config,
                          struct carrick_error *error);
-    // Names the memory behind region `index` that the partner's client asks for. backing arrives with fd -1. An error
-    // refuses the session for lack of resources. The core maps it once and keeps it as long as size and client stay.
+    // Names the memory behind region `index` that the partner's client asks for, in every bring-up. backing arrives with
+    // fd -1. An error refuses the session for lack of resources. The answer may differ from session to session: another
+    // file or another offset is mapped anew, the same is kept. Fresh memory (fd -1) is kept, with what lies in it, while the
+    // partner asks for the same size and access.
     int (*provide)(struct carrick_client *client, uint32_t index,
                    const struct carrick_region_want *want, struct carrick_region_backing *backing);
     // Needed by a client that opens or closes VIs, or whose partner does: a handle is gone after CARRICK_VI_CLOSED.
@@ -224,9 +275,16 @@ struct carrick_client_ops {
     // The client's own state as one JSON object for `carrick clients`, into text, NUL-ended within size.
     void (*describe_state)(struct carrick_client *client, char *text, size_t size);
     // An operator's command, `carrick client NAME WORD [JSON]`. Answer with host->command_reply, now or later; one that
-    // is not answered within 30 s is answered for the client with a timeout.
+    // is not answered within 30 s is answered for the client with a timeout. Each is logged with who gave it, but for
+    // the word "status", which therefore only reads.
     int (*command)(struct carrick_client *client, const char *word, const char *json,
                    uint64_t token);
+
+    // Since ABI 1.1.
+
+    // The daemon stops: finish or give up what is under way, and begin nothing more that takes a worker. Requests to
+    // files and work must come to an end by themselves after this: the manager waits for them, then calls destroy.
+    void (*stopping)(struct carrick_client *client);
 };
 
 static inline const struct carrick_completion *

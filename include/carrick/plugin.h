@@ -78,10 +78,51 @@ const struct carrick_plugin *carrick_plugin_entry(void);
 
 struct carrick_timer;
 struct carrick_watch;
+struct carrick_file;
 
 enum carrick_watch_events {
     CARRICK_WATCH_READ = 1,
     CARRICK_WATCH_WRITE = 2,
+};
+
+// What a file lies on, and what that says of its content after a crash.
+enum carrick_file_kind {
+    CARRICK_FILE_REGULAR = 1,
+    CARRICK_FILE_BLOCK_DEVICE = 2,
+};
+
+enum carrick_file_flags {
+    CARRICK_FILE_CREATE = 1, // make it if it is not there, zeroed, mode 0600
+    CARRICK_FILE_READ_ONLY = 2,
+};
+
+struct carrick_file_info {
+    uint32_t struct_size;
+    uint32_t kind;  // enum carrick_file_kind
+    uint64_t bytes; // how long it is
+    bool created;   // CARRICK_FILE_CREATE made it
+};
+
+enum carrick_file_operation {
+    CARRICK_FILE_READ = 1,
+    CARRICK_FILE_WRITE = 2,
+    CARRICK_FILE_SYNC =
+        3, // fdatasync(2): writes that completed before this was posted survive a crash when it completes
+    CARRICK_FILE_ZERO = 4, // the range reads as zeroes
+    CARRICK_FILE_TRIM = 5, // as ZERO, and the space is given back where the file system can
+};
+
+struct carrick_file_request {
+    uint32_t struct_size;
+    uint32_t operation; // enum carrick_file_operation
+    uint64_t offset;
+    uint64_t length;
+    void *data; // READ: filled; WRITE: must stay unchanged until fn; else NULL
+    // On the manager's thread, once, never from within file_submit. status: CARRICK_OK, or CARRICK_ERR_SYSTEM with the
+    // errno of the call that failed (ENOSPC, EIO, …); a short transfer is an error (EIO), and then it is unknown which
+    // part of a write is in the file.
+    void (*fn)(void *arg, int status, int sys_errno);
+    void *arg;
 };
 
 // What every plugin instance may call. The pointer is handed to create() and is valid until destroy()
@@ -131,6 +172,23 @@ struct carrick_host {
     // instance is destroyed first: destroy() is called only when no work of the instance is under way.
     int (*work)(const struct carrick_host *host, void (*work)(void *arg), void (*done)(void *arg),
                 void *arg);
+
+    // Since ABI 1.1.
+
+    // Opens a file or block device for the requests below. bytes > 0: the file is made that long if it is
+    // shorter (CARRICK_FILE_CREATE), or refused as CARRICK_ERR_BOUNDS. May block: only from create(). A file is
+    // taken by one opener at a time on this node (flock(2)); CARRICK_ERR_EXISTS when another has it. In a
+    // simulation this is a simulated disk. info may be NULL.
+    int (*file_open)(const struct carrick_host *host, const char *path, uint32_t flags,
+                     uint64_t bytes, struct carrick_file **file, struct carrick_file_info *info,
+                     struct carrick_error *error);
+    // Begins one request. Requests under way together take effect in any order, overlapping ones too. The request
+    // structure is copied. CARRICK_ERR_BOUNDS, _INVALID, _NO_MEMORY: nothing was begun.
+    int (*file_submit)(struct carrick_file *file, const struct carrick_file_request *request);
+    // Reads what can be had without waiting for a disk, now; CARRICK_ERR_AGAIN: not without waiting, use file_submit.
+    int (*file_read_now)(struct carrick_file *file, uint64_t offset, void *data, uint64_t length);
+    // Only when no request is under way; CARRICK_ERR_STATE otherwise.
+    int (*file_close)(struct carrick_file *file);
 };
 
 #ifdef __cplusplus

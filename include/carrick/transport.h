@@ -140,11 +140,16 @@ enum carrick_event_type {
     // of posting. Operations that are still posted when DISCONNECTED comes complete with an error, or not at all.
     CARRICK_EVENT_COMPLETION = 1,
     // A send of the partner arrived: data, length, valid until the next device_poll of this device. Everything
-    // that the partner posted before it on the same endpoint is placed and visible.
+    // that the partner posted before it on the same endpoint is placed and visible. One that is counted in CLOSED's
+    // `applied`, or whose completion the partner was given, is told before CLOSED, also after DISCONNECTED and after
+    // endpoint_close.
     CARRICK_EVENT_RECEIVE = 2,
     // A partner asks for a connection: endpoint is a new handle on which nothing but endpoint_accept,
     // endpoint_reject or endpoint_close may be called; data is its private data. The transport bounds how many
     // wait at once and for how long; cookie is the listening device's, 0.
+    // A request that was told keeps its handle until it is answered, also when its time is over, its partner has gone
+    // or unlisten was called: endpoint_accept is then followed by DISCONNECTED, endpoint_reject and endpoint_close work
+    // as ever. Such a handle counts among those that wait.
     CARRICK_EVENT_REQUEST = 3,
     CARRICK_EVENT_CONNECTED = 4, // usable from now on; connecting side: data is the partner's reply
     CARRICK_EVENT_DISCONNECTED =
@@ -211,8 +216,10 @@ struct carrick_transport_ops {
     // Asks for the descriptor to become readable at the next event. Returns 0, or 1 when there is something to
     // poll already.
     int (*device_arm)(struct carrick_device *device);
-    // Optional; for devices without a descriptor. The transport calls wake(arg) on the manager's thread, from its
-    // own timers or work, when there is something to poll after device_arm returned 0.
+    // Optional; required of devices without a descriptor. The transport calls wake(arg) on the manager's thread, from
+    // its own timers or work, when there is something to poll after device_arm returned 0. A device with a descriptor
+    // may call it as well, and only from its own watches (struct carrick_host, watch_create): the core may poll the
+    // device before wake returns. What it tells that way need not make the descriptor readable.
     void (*device_wake)(struct carrick_device *device, void (*wake)(void *arg), void *arg);
 
     // A domain holds registrations; an endpoint reaches those of its own domain and no others.

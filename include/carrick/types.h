@@ -30,7 +30,7 @@ extern "C" {
 // The minor number grows when something is appended; the major one when a meaning changes, which
 // includes the order of calls, the thread they come on, who owns what, and what a return value says.
 #define CARRICK_ABI_MAJOR 1
-#define CARRICK_ABI_MINOR 0
+#define CARRICK_ABI_MINOR 1
 
 // Longest name of a cluster, node, manager, link, client or plugin, without its NUL.
 #define CARRICK_NAME_MAX 31

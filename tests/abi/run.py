@@ -16,7 +16,8 @@ from lib import BUILD, TOP, CommandError, Skip, check, loopback_link, main, mana
 HERE = TOP / "tests/abi"
 FROZEN = HERE / "include-1.0"
 OLD = ("old_client", "old_policy", "old_transport", "old_arbiter")
-STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
+# A table that was filled by position has no initializer for what was appended later: it is NULL, as it should be.
+STRICT = ("-Wall", "-Wextra", "-Wno-missing-field-initializers", "-Wpedantic", "-Werror")
 
 
 def compilers():
@@ -63,7 +64,7 @@ def changed_headers(world, name, pattern, replacement):
 @test
 def everything_public_lies_where_it_lay(world):
     for include in (FROZEN, TOP / "include"):
-        complaint = compiles(HERE / "sizes.c", include, "-std=gnu11", *STRICT[:2], "-Werror")
+        complaint = compiles(HERE / "sizes.c", include, "-std=gnu11", *STRICT[:3], "-Werror")
         check(complaint is None, f"{include}:\n{complaint}")
 
 
@@ -85,7 +86,7 @@ def what_is_not_allowed_would_be_noticed(world):
 @test
 def what_is_allowed_is_let_through(world):
     changes = [
-        ("client.h", r"(    int \(\*command\)\([^;]*;\n)\};", r"\1    void (*appended)(void);\n};"),
+        ("client.h", r"(    void \(\*stopping\)\([^;]*;\n)\};", r"\1    void (*appended)(void);\n};"),
         ("types.h", r"#define CARRICK_ABI_MINOR \d+", "#define CARRICK_ABI_MINOR 77"),
         ("client.h", r"(    uint32_t links_up;\n    uint32_t links;\n)\};", r"\1    uint64_t appended;\n};"),
     ]

@@ -99,6 +99,30 @@ CASE(operations, send)
     }
 }
 
+// A transport may treat those differently that wake it often: each step is awaited, from either side, and much
+// follows little.
+CASE(operations, conversation)
+{
+    struct rig_pair pair = rig_pair(rig, RIG_MIB);
+
+    for (unsigned i = 0; i < 160; i++) {
+        unsigned from = i % 3 == 2, to = 1 - from;
+        uint64_t bytes = i % 16 == 15 ? 300001 : i % 5 == 4 ? 7000 : 4096;
+
+        rig_fill(pair.region[from], 3, bytes, i);
+        rig_post(pair.end[from], rig_write(pair.region[from], 3, bytes, pair.region[to], 5));
+        if (i % 4 == 3) {
+            rig_post(pair.end[from], rig_send(pair.region[from], 3, 100));
+            WAIT(rig, pair.end[to]->messages_count == 1);
+            free(pair.end[to]->messages[0].data);
+            pair.end[to]->messages_count = 0;
+        } else {
+            rig_do(pair.end[from], rig_flush());
+        }
+        CHECK(rig, rig_filled(pair.region[to], 5, bytes, i), "step %u", i);
+    }
+}
+
 CASE(operations, send_unregistered)
 {
     struct rig_pair pair = rig_pair(rig, RIG_PAGE);

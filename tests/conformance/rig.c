@@ -196,7 +196,7 @@ struct rig *rig_open(const struct rig_kind *kind, const char *fault_config)
         struct rig_node *node = &rig->node[i];
 
         device_open(node);
-        if (node->fd < 0)
+        if (node->ops.device_wake != NULL)
             node->ops.device_wake(node->device, woken, node);
     }
     return rig;

@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { FDS_MAX = 256 };
+
 struct carrick_timer {
     LIST_ENTRY(carrick_timer) entry;
     struct rig_node *node;
@@ -296,7 +298,7 @@ static void watches_run(struct rig *rig, const struct pollfd *fds, unsigned coun
 
 static void sleep_real(struct rig *rig, uint64_t until_ns)
 {
-    struct pollfd fds[64];
+    struct pollfd fds[FDS_MAX];
     unsigned count = 0, first_watch;
     struct carrick_watch *watch;
     uint64_t now = rig_now(rig), drained, delay_ns;
@@ -309,9 +311,9 @@ static void sleep_real(struct rig *rig, uint64_t until_ns)
     first_watch = count;
     LIST_FOREACH(watch, &rig->timers->watches, entry)
     {
-        cr_assert(count < 64);
+        cr_assert(count < FDS_MAX);
         fds[count++] = (struct pollfd){
-            .fd = watch->fd,
+            .fd = watch->node->paused ? -1 : watch->fd,
             .events = (short)(((watch->events & CARRICK_WATCH_READ) ? POLLIN : 0) |
                               ((watch->events & CARRICK_WATCH_WRITE) ? POLLOUT : 0)),
         };

@@ -216,8 +216,14 @@ static const struct bad bads[] = {
      "/managers/0/clients/1/name", "is taken by /managers/0/clients/0"},
     {"manager's name taken", "\"second\"", "@\"main\"", "/managers/1/name",
      "is taken by /managers/0"},
-    {"client as a process", "\"inline\"", "@\"process\"", "/managers/0/clients/0/isolation",
-     "cannot yet run a client as a process"},
+    {"process of an inline client", "\"isolation\": \"inline\"",
+     "\"process\": @\"house\", \"isolation\": \"inline\"", "/managers/0/clients/0/process",
+     "say that, or leave it out"},
+    {"budget of an inline client", "\"isolation\": \"inline\"",
+     "\"hang_ms\": @500, \"isolation\": \"inline\"", "/managers/0/clients/0/hang_ms",
+     "say that, or leave it out"},
+    {"budget too short", "\"isolation\": \"inline\"",
+     "\"hang_ms\": @99, \"isolation\": \"process\"", "/managers/0/clients/0/hang_ms", "100"},
 
     // ---- addresses and paths
     {"metrics without a port", "\"127.0.0.1:9419\"", "@\"127.0.0.1\"", "/metrics/listen/alpha",

@@ -52,6 +52,7 @@ Test(config_good, manager_is_read)
     cr_expect_eq(manager->poll_us, 50);
     cr_expect_eq(manager->lanes, 3);
     cr_expect_eq(manager->overstay_us, 2000);
+    cr_expect_eq(manager->partner_memory_mib, 64);
     cr_expect_str_eq(manager->policy.plugin, "least_inflight");
     cr_expect_str_eq(manager->policy.config.json, "{\"a\":1}");
     cr_expect_str_eq(manager->policy.pointer, "/managers/0/policy");
@@ -116,6 +117,7 @@ Test(config_good, all_that_is_optional_has_its_default)
     cr_expect_eq(manager->poll_us, 0);
     cr_expect_eq(manager->lanes, 2);
     cr_expect_eq(manager->overstay_us, 1000);
+    cr_expect_eq(manager->partner_memory_mib, 8192);
     cr_expect_str_eq(manager->policy.plugin, "round_robin");
     cr_expect_str_eq(manager->policy.config.json, "{}");
     cr_expect_eq(manager->clients_count, 0);

@@ -53,6 +53,7 @@ Test(config_reload, what_can_change_is_accepted)
     accepts("\"probe_ms\": 25", "\"hold_ms\": 5");
     accepts("\"poll_us\": 50", "\"poll_us\": 0");
     accepts("\"overstay_us\": 2000", "\"overstay_us\": 3000");
+    accepts("\"partner_memory_mib\": 64", "\"partner_memory_mib\": 65");
     accepts("\"least_inflight\"", "\"round_robin\"");
     accepts("{ \"a\": 1 }", "{ \"a\": 2 }");
     accepts("\"size\": 4096", "\"size\": 8192");

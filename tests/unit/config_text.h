@@ -29,7 +29,7 @@ static const char config_text_good[] =
     "      \"timers\": { \"probe_ms\": 25 },\n"
     "      \"poll_us\": 50,\n"
     "      \"lanes\": 3,\n"
-    "      \"overstay_us\": 2000,\n"
+    "      \"overstay_us\": 2000, \"partner_memory_mib\": 64,\n"
     "      \"policy\": { \"plugin\": \"least_inflight\", \"config\": { \"a\": 1 } },\n"
     "      \"links\": [\n"
     "        {\n"

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "core/env.h"
 
@@ -22,6 +24,7 @@ struct fake_env {
     bool frozen; // its timers do not run
     uint64_t random;
     unsigned memories; // that are mapped
+    unsigned maps;     // that were ever mapped
     int memory_fails;  // status that memory_map answers, when not 0
 };
 
@@ -148,13 +151,20 @@ static int fake_memory_map(struct env *env, uint64_t bytes, int fd, uint64_t off
 {
     struct fake_env *fake = fake_env_of(env);
 
-    (void)fd;
-    (void)offset;
     if (fake->memory_fails != 0)
         return fake->memory_fails;
     if (bytes > 1ull << 30) // no test needs so much; what asks for it must take a refusal
         return CARRICK_ERR_NO_MEMORY;
+    fake->maps++;
     memory->bytes = (bytes + FAKE_PAGE - 1) / FAKE_PAGE * FAKE_PAGE;
+    if (fd >= 0) {
+        memory->fd = dup(fd);
+        memory->address =
+            mmap(NULL, memory->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
+        cr_assert(memory->fd >= 0 && memory->address != MAP_FAILED);
+        fake->memories++;
+        return CARRICK_OK;
+    }
     memory->address = aligned_alloc(FAKE_PAGE, memory->bytes);
     memory->fd = -1;
     cr_assert(memory->address != NULL);
@@ -165,7 +175,12 @@ static int fake_memory_map(struct env *env, uint64_t bytes, int fd, uint64_t off
 
 static void fake_memory_unmap(struct env *env, struct env_memory *memory)
 {
-    free(memory->address);
+    if (memory->fd >= 0) {
+        munmap(memory->address, memory->bytes);
+        close(memory->fd);
+    } else {
+        free(memory->address);
+    }
     memory->address = NULL;
     fake_env_of(env)->memories--;
 }

@@ -79,7 +79,9 @@ static void make(unsigned type)
         break;
     default:
         message.vi.identity = 0x0000000300000fffull;
-        message.vi.sequence = 17;
+        message.vi.opening = 4711;
+        message.vi.heard = type == MESSAGE_VI_HEARD ? MESSAGE_VI_CLOSE : 0;
+        message.vi.sends = 17;
         break;
     }
 }
@@ -137,7 +139,9 @@ static void same(void)
         break;
     default:
         cr_assert_eq(got.vi.identity, message.vi.identity);
-        cr_assert_eq(got.vi.sequence, message.vi.sequence);
+        cr_assert_eq(got.vi.opening, message.vi.opening);
+        cr_assert_eq(got.vi.heard, message.vi.heard);
+        cr_assert_eq(got.vi.sends, message.vi.sends);
         break;
     }
 }
@@ -281,7 +285,10 @@ Test(message, a_partners_text_is_harmless)
 
 Test(message, the_header_of_a_send)
 {
-    struct send_header header = {.vi = 0x0000000500000007ull, .sequence = UINT64_MAX - 1}, read;
+    struct send_header header = {.vi = 0x0000000500000007ull,
+                                 .sequence = UINT64_MAX - 1,
+                                 .opening = 0x01020304},
+                       read;
     uint8_t bytes[SEND_HEADER_BYTES];
 
     send_header_put(&header, bytes);
@@ -294,6 +301,7 @@ Test(message, the_header_of_a_send)
     }
     cr_assert_eq(send_header_get(bytes, sizeof(bytes), &read), CARRICK_OK);
     cr_assert_eq(read.vi, header.vi);
+    cr_assert_eq(read.opening, header.opening);
     cr_assert_eq(read.sequence, header.sequence);
 }
 

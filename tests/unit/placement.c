@@ -202,7 +202,7 @@ Test(placement, a_busy_vi_drains_before_it_moves)
 Test(placement, a_policy_that_refuses_its_new_configuration_leaves_the_old_one)
 {
     struct carrick_error error = {.struct_size = sizeof(error)};
-    struct config_policy policy;
+    struct config_plugin policy;
 
     start("");
     policy = fake.a.manager->section->policy;

@@ -149,13 +149,12 @@ Test(region, what_the_partner_asked_for_stays_while_it_asks_for_the_same)
     session_again();
     cr_assert_eq(fake_here(b, 0)[17], 'x', "what lies in it outlives the session");
     cr_assert_eq(fake_here(b, 1)[18], 'y');
-    cr_assert_eq(b->provided, 2, "it is asked for its backing once");
+    cr_assert_eq(b->provided, 4, "it is asked for its backing in each bring-up");
     // Another size, another access, one less: made anew, the others stay.
     a->want[1].bytes = 8193;
     session_again();
     cr_assert_eq(fake_here(b, 0)[17], 'x');
     cr_assert_eq(fake_here(b, 1)[18], 0);
-    cr_assert_eq(b->provided, 3);
     a->want[0].access = CARRICK_ACCESS_REMOTE_WRITE;
     session_again();
     cr_assert_eq(fake_here(b, 0)[17], 0);
@@ -166,6 +165,73 @@ Test(region, what_the_partner_asked_for_stays_while_it_asks_for_the_same)
     session_again();
     cr_assert_eq(b->info.here_count, 2);
     cr_assert_eq(fake_here(b, 1)[18], 0);
+}
+
+static int file_of(char fill)
+{
+    int fd = memfd_create("backing", MFD_CLOEXEC);
+
+    cr_assert(fd >= 0);
+    for (unsigned i = 0; i < 2 * FAKE_PAGE; i++)
+        cr_assert_eq(write(fd, &fill, 1), 1);
+    return fd;
+}
+
+Test(region, a_client_may_provide_another_backing_for_each_session)
+{
+    int first = file_of('1'), second = file_of('2'), again;
+
+    fake_want(a, 4096, FAKE_RW);
+    b->backed = true;
+    b->backing_fd = first;
+    fake_start_up();
+    cr_assert_eq(fake_here(b, 0)[0], '1');
+    // The same file by another descriptor is the same memory.
+    unsigned maps = fake.b.env.maps;
+    again = dup(first);
+    b->backing_fd = again;
+    session_again();
+    cr_assert_eq(fake_here(b, 0)[0], '1');
+    cr_assert_eq(fake.b.env.maps, maps, "it was mapped anew");
+    // Another place in it is not, nor is another file.
+    b->backing_offset = FAKE_PAGE;
+    fake_here(b, 0)[0] = 'x';
+    session_again();
+    cr_assert_eq(fake_here(b, 0)[0], '1');
+    b->backing_offset = 0;
+    session_again();
+    cr_assert_eq(fake_here(b, 0)[0], 'x');
+    b->backing_fd = second;
+    session_again();
+    cr_assert_eq(fake_here(b, 0)[0], '2');
+    // What the partner wrote is where the client said.
+    struct carrick_region *region = fake_region(a, 4096);
+    memset(fake_memory(a, region), 'w', 8);
+    fake_run_ms(10);
+    cr_assert_eq(fake_write(a, 0, 1, region, 0, 8, 0), CARRICK_OK);
+    FAKE_UNTIL(a->completed == 1);
+    char written[8];
+    cr_assert_eq(pread(second, written, 8, 0), 8);
+    cr_assert_eq(written[7], 'w');
+    // Without a descriptor it is fresh memory, which is kept from then on.
+    b->backed = false;
+    session_again();
+    cr_assert_eq(fake_here(b, 0)[0], 0);
+    fake_here(b, 0)[0] = 'k';
+    session_again();
+    cr_assert_eq(fake_here(b, 0)[0], 'k');
+    b->backed = true;
+    session_again();
+    cr_assert_eq(fake_here(b, 0)[0], 'w');
+    close(first);
+    close(second);
+    close(again);
+}
+
+Test(region, local_memory_is_whole_pages)
+{
+    fake_start_up();
+    cr_assert_eq(a->host->region_bytes(fake_region(a, 10000)), 3 * FAKE_PAGE);
 }
 
 Test(region, a_client_that_the_partner_lost_does_not_keep_the_session_down)

@@ -88,8 +88,10 @@ static uint64_t limit_ms(const struct config_timers *timers, unsigned state)
 {
     if (state == CARRICK_SESSION_ENDING)
         return timers->ending_ms;
-    return state >= CARRICK_SESSION_READING && state <= CARRICK_SESSION_READY ? timers->bringup_ms
-                                                                              : 0;
+    return (state >= CARRICK_SESSION_READING && state <= CARRICK_SESSION_READY) ||
+                   state == CARRICK_SESSION_CLOSING
+               ? timers->bringup_ms
+               : 0;
 }
 
 Test(session_deadline, each_state_has_the_one_of_the_protocol)

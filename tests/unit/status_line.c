@@ -25,6 +25,7 @@ static struct status_line line_make(uint32_t n)
         .generation = n * 3,
         .taken_generation = n * 5,
         .heartbeat = n * 7,
+        .clients_still_ms = n * 11,
         .shadow_sequence = n * 0x1111111111111111ull,
     };
 }
@@ -44,6 +45,7 @@ static void line_check(const struct status_line *line, uint32_t n)
     cr_assert_eq(line->generation, want.generation);
     cr_assert_eq(line->taken_generation, want.taken_generation);
     cr_assert_eq(line->heartbeat, want.heartbeat);
+    cr_assert_eq(line->clients_still_ms, want.clients_still_ms);
     cr_assert_eq(line->shadow_sequence, want.shadow_sequence);
 }
 
@@ -187,4 +189,47 @@ Test(status_line, the_sequence_wraps)
         cr_assert_eq(status_line_read(lines, &line, &sequence), CARRICK_OK);
         cr_assert_eq(sequence, n, "%u was not taken as the newest", n);
     }
+}
+
+// The copy takes the first slot, number 2, before it is turned over by 4, and the second in the making of 5.
+Test(status_line, a_slow_reader_gets_an_older_line_and_it_is_no_news)
+{
+    struct status_line_seen seen = {0};
+    uint64_t slow[WORDS];
+    struct status_line line;
+    uint32_t sequence;
+
+    publish(1);
+    publish(2);
+    memcpy(slow, lines, 64);
+    publish(3);
+    cr_assert_eq(status_line_read(lines, &line, &sequence), CARRICK_OK);
+    line.incarnation = 5;
+    cr_assert(status_line_is_news(&seen, &line, sequence));
+    publish(4);
+    publish(5);
+    memcpy(slow + 8, lines + 8, 64);
+    slow[11] ^= 1;
+    cr_assert_eq(status_line_read(slow, &line, &sequence), CARRICK_OK);
+    cr_assert_eq(sequence, 2, "it is whole, but older than what the read before brought");
+    line.incarnation = 5;
+    cr_assert(!status_line_is_news(&seen, &line, sequence));
+    cr_assert_eq(seen.sequence, 3);
+}
+
+Test(status_line, news_is_the_same_or_newer_of_an_incarnation_or_another_incarnation)
+{
+    struct status_line_seen seen = {0};
+    struct status_line line = {.incarnation = 0};
+
+    cr_assert(status_line_is_news(&seen, &line, 7), "the first of all");
+    cr_assert(status_line_is_news(&seen, &line, 7), "read again, it shows that it is alive");
+    cr_assert(!status_line_is_news(&seen, &line, 6));
+    cr_assert(status_line_is_news(&seen, &line, UINT32_MAX / 2 + 7));
+    cr_assert(status_line_is_news(&seen, &line, UINT32_MAX));
+    cr_assert(status_line_is_news(&seen, &line, 0), "it wraps");
+    cr_assert(!status_line_is_news(&seen, &line, UINT32_MAX));
+    line.incarnation = 1;
+    cr_assert(status_line_is_news(&seen, &line, UINT32_MAX - 5), "started anew");
+    cr_assert(!status_line_is_news(&seen, &line, UINT32_MAX - 6));
 }

@@ -171,39 +171,6 @@ Test(vi_post, again_when_full_and_room_with_each_completion)
     cr_assert_eq(fake_done(a, 502, NULL), 1);
 }
 
-Test(vi_post, buffers_of_sends_run_out_and_leave_the_managers_own)
-{
-    struct manager *manager = fake.a.manager;
-    unsigned sent = 0;
-
-    fake_hold("a0", true, true);
-    for (uint32_t vi = 0; vi < 3; vi++)
-        while (room(vi) > 0 && fake_send(a, vi, sent, "x", 1) == CARRICK_OK)
-            sent++;
-    cr_assert_eq(sent, POOL_BUFFERS - POOL_RESERVE);
-    cr_assert_gt(room(2), 0);
-    cr_assert_eq(fake_send(a, 2, 1, "x", 1), CARRICK_ERR_AGAIN);
-    cr_assert_eq(fake_write(a, 2, 1, local, 0, 8, 0), CARRICK_OK, "a write needs no buffer");
-    // A batch that finds a buffer for its first send and none for its second takes neither.
-    fake_let("a0", 1, 1);
-    FAKE_UNTIL(a->completed == 1);
-    struct carrick_op ops[2] = {fake_op(CARRICK_CLIENT_SEND, 1, NULL, 0, 1, 0, 0),
-                                fake_op(CARRICK_CLIENT_SEND, 2, NULL, 0, 1, 0, 0)};
-    ops[0].data = ops[1].data = "x";
-    cr_assert_eq(a->host->post(a->vi[2], ops, 2), CARRICK_ERR_AGAIN);
-    cr_assert_eq(a->host->post(a->vi[2], ops, 1), CARRICK_OK);
-    cr_assert_eq(manager->pool_free_count, POOL_RESERVE);
-
-    // The manager can still say what it has to: a session can be ended in order.
-    cr_assert_eq(a->host->session_reset(a->host, "no buffers left"), CARRICK_OK);
-    FAKE_UNTIL(b->endings == 1);
-    cr_assert_eq(b->ending_reason, CARRICK_REASON_CLIENT);
-    fake_go("a0");
-    FAKE_UNTIL(a->endeds == 1 && b->endeds == 1);
-    cr_assert_eq(a->completed, sent + 2);
-    cr_assert_eq(manager->pool_free_count, POOL_BUFFERS, "a buffer was lost");
-}
-
 Test(vi_post, refused_where_there_is_nothing_to_post_on)
 {
     struct carrick_vi *vi = a->vi[0];
