@@ -1,0 +1,513 @@
+// SPDX-License-Identifier: Apache-2.0
+// needs plugin: nvram_shadow
+//
+// Two instances of nvram_shadow, owner and shadow: mirror, acknowledge, trim, sessions that end, changes of role.
+#include "nvram_users.h"
+
+TestSuite(nvram_pair, .fini = w_end, .timeout = 20);
+
+Test(nvram_pair, acknowledged_only_when_the_partner_has_it)
+{
+    u_pair();
+    world.held[0] = true;
+    for (uint64_t i = 0; i < 10; i++)
+        u_append(0, i, 1000);
+    u_commit(0);
+    w_run_ms(100);
+    cr_assert_eq(users[0].acknowledged, 0);
+    cr_assert_eq(users[0].told_count, 0);
+    cr_assert_eq(u_copy(0).last, 10);
+    cr_assert_eq(u_copy(0).acknowledged, 0);
+    world.held[0] = false;
+    w_run_ms(50);
+    cr_assert_eq(users[0].acknowledged, 10);
+    u_told_exactly(0, 10);
+    u_told_exactly(1, 10);
+    cr_assert_eq(u_copy(1).last, 10);
+    cr_assert_eq(u_copy(1).acknowledged, 10);
+    cr_assert_eq(world.nodes[1].shadow_sequence, 10);
+    cr_assert_arr_eq(users[0].log->ring.bytes, users[1].log->ring.bytes, 16384);
+}
+
+Test(nvram_pair, appends_without_commit_leave_at_the_end_of_the_turn)
+{
+    u_pair();
+    u_append(0, 0, 10);
+    w_run_ms(50);
+    cr_assert_eq(users[0].acknowledged, 1);
+}
+
+// A session ends in the middle: what was not acknowledged is written again, nothing is told twice, nothing is lost.
+Test(nvram_pair, unacknowledged_tail_is_written_again_in_the_next_session)
+{
+    uint64_t appended = 0;
+
+    u_pair();
+    for (unsigned round = 0; round < 40; round++) {
+        world.random = round;
+        for (unsigned i = 0; i < 20; i++)
+            u_append(0, appended++, w_random() % 3000);
+        u_commit(0);
+        for (unsigned steps = (unsigned)(w_random() % 40); steps > 0; steps--)
+            w_step(world.now_ns);
+        w_session_end();
+        w_run_ms(1);
+        cr_assert_not(u_mirror(0).connected);
+        u_append(0, appended++, 100);
+        w_session();
+        w_run_ms(w_random() % 2 ? 20 : 0);
+    }
+    w_run_ms(50);
+    u_told_exactly(0, appended);
+    u_told_exactly(1, appended);
+    cr_assert_eq(users[0].acknowledged, u_copy(0).last);
+    cr_assert_eq(users[0].log->refused + users[1].log->refused, 0);
+    cr_assert_eq(u_copy(1).condition, CARRICK_LOG_WHOLE);
+}
+
+Test(nvram_pair, stalled_without_session_and_goes_on)
+{
+    u_pair();
+    w_session_end();
+    u_append(0, 0, 100);
+    w_run_ms(1000);
+    cr_assert_eq(users[0].acknowledged, 0);
+    cr_assert(u_mirror(0).stalled);
+    cr_assert_gt(u_mirror(0).waiting_since_ns, 0);
+    cr_assert_leq(u_mirror(0).waiting_since_ns, world.now_ns - 900000000u);
+    w_session();
+    w_run_ms(20);
+    cr_assert_eq(users[0].acknowledged, 1);
+    cr_assert_not(u_mirror(0).stalled);
+}
+
+Test(nvram_pair, alone_acknowledges_by_itself_under_the_new_generation)
+{
+    struct carrick_generation two = u_generation(2, 1, 0);
+
+    u_pair();
+    w_session_end();
+    u_append(0, 0, 100);
+    w_run_ms(10);
+    cr_assert_eq(users[0].acknowledged, 0);
+    two.fork_sequence = 1;
+    cr_assert_eq(CALL(set_mirror, users[0].log, CARRICK_MIRROR_ALONE, &two), CARRICK_OK);
+    w_run_ms(10);
+    cr_assert_eq(users[0].acknowledged, 1);
+    u_append(0, 1, 100);
+    u_commit(0);
+    w_run_ms(10);
+    cr_assert_eq(users[0].acknowledged, 2);
+    cr_assert_arr_eq(u_copy(0).generation.id, two.id, 16);
+    cr_assert_eq(CALL(set_mirror, users[0].log, CARRICK_MIRROR_BOTH, NULL), CARRICK_ERR_STATE,
+                 "a partner that does not have it all counts");
+}
+
+// ---- a full log
+
+Test(nvram_pair, full_log_is_back_pressure_until_both_shelves_have_it)
+{
+    uint64_t appended = 0, sequence;
+
+    u_pair();
+    while (u_append_status(0, appended, 60000, &sequence) == CARRICK_OK) {
+        appended++;
+        w_run_ms(1);
+    }
+    cr_assert_gt(appended, 60);
+    w_run_ms(200);
+    cr_assert_eq(users[0].acknowledged, u_copy(0).last);
+    cr_assert_eq(users[0].rooms, 0);
+    nv_log_ops.synced(users[0].log, u_copy(0).last);
+    w_run_ms(200);
+    cr_assert_eq(users[0].rooms, 0, "there is room, and the partner's shelf has nothing of it");
+    cr_assert_eq(u_append_status(0, appended, 60000, &sequence), CARRICK_ERR_AGAIN);
+    nv_log_ops.synced(users[1].log, u_copy(0).last / 2);
+    w_run_ms(200);
+    cr_assert_eq(users[0].rooms, 1);
+    cr_assert_eq(users[0].synced_everywhere, u_copy(0).last / 2);
+    cr_assert_eq(u_copy(1).first, u_copy(0).last / 2 + 1);
+    u_append(0, appended, 60000);
+    w_run_ms(50);
+    u_told_exactly(1, appended + 1);
+}
+
+// The owner's space is used again only when the shadow's own head no longer counts it: a crash of the shadow at any time
+// finds a whole log.
+Test(nvram_pair, many_turns_of_the_ring_with_a_shadow_that_is_found_whole_at_any_time)
+{
+    uint64_t appended = 0, sequence;
+
+    users[0].syncs = users[1].syncs = true;
+    u_pair();
+    for (unsigned step = 0; step < 4000; step++) {
+        uint64_t length = w_random() % 4 == 0 ? w_random() % 200000 : w_random() % 5000;
+
+        if (u_append_status(0, appended, length, &sequence) == CARRICK_OK)
+            appended++;
+        if (step % 3 == 0)
+            u_commit(0);
+        for (unsigned n = (unsigned)(w_random() % 12); n > 0; n--)
+            w_step(world.now_ns + 6000000u);
+        if (step % 40 == 0) {
+            static uint8_t copy[4 << 20];
+            static struct nv_cursor marks[(4 << 20) / NV_MARK_BYTES + 2];
+            struct carrick_log *shadow = users[1].log;
+            struct nv_ring ring;
+            struct nv_head head;
+            struct nv_scan scan;
+
+            memcpy(copy, shadow->ring.bytes, sizeof copy);
+            cr_assert(nv_head_read(shadow->memory, &head));
+            nv_ring_init(&ring, copy, sizeof copy, marks);
+            nv_ring_reset(&ring, &head.first);
+            nv_scan_begin(&scan, &ring, head.limit, users[0].acknowledged, &head.generation);
+            while (!nv_scan_step(&scan, 1 << 20))
+                ;
+            cr_assert_not(scan.corrupt, "step %u: record %lu of %lu acknowledged is bad", step,
+                          (unsigned long)ring.tail.sequence, (unsigned long)users[0].acknowledged);
+            cr_assert_gt(ring.tail.sequence, users[0].acknowledged);
+        }
+    }
+    w_run_ms(100);
+    cr_assert_gt(users[0].log->ring.tail.position, 10u << 22, "only %lu records",
+                 (unsigned long)appended);
+    u_told_exactly(0, appended);
+    u_told_exactly(1, appended);
+}
+
+// ---- crash and takeover
+
+// Either node dies in the midst of appends; the other one, or the same one, serves; every acknowledged record is told, in
+// order, and none that was not appended.
+Test(nvram_pair, takeover_after_a_crash_at_any_step)
+{
+    for (unsigned history = 0; history < 60; history++) {
+        struct carrick_generation two = u_generation(2, 1, 0);
+        uint64_t appended = 0, acknowledged;
+        int heir = history % 2 ? 1 : 0;
+
+        w_end();
+        users[0].syncs = users[1].syncs = history % 3 == 0;
+        world.random = history * 77;
+        u_pair();
+        for (unsigned i = 0; i < 60; i++) {
+            u_append(0, appended++, w_random() % 9000);
+            if (w_random() % 3 == 0)
+                u_commit(0);
+            for (unsigned n = (unsigned)(w_random() % 6); n > 0; n--)
+                w_step(world.now_ns + 1000000u);
+        }
+        acknowledged = users[0].told_count; // all that were told are acknowledged
+        if (heir == 1)
+            u_idle(1);
+        w_kill(0);
+        if (heir == 1) {
+            cr_assert_eq(u_copy(1).role, CARRICK_LOG_IDLE);
+        } else {
+            u_start(0);
+            cr_assert_eq(u_copy(0).condition, CARRICK_LOG_WHOLE);
+        }
+        two.fork_sequence = u_copy(heir).last;
+        cr_assert_eq(CALL(serve, users[heir].log, &two, CARRICK_MIRROR_ALONE), CARRICK_OK);
+        w_run_ms(20);
+        cr_assert_eq(users[heir].serving, CARRICK_OK);
+        cr_assert_eq(users[heir].role, CARRICK_LOG_OWNER);
+        // What the same process had synced and trimmed before it died is on its shelf.
+        if (heir == 1) {
+            cr_assert_geq(users[1].told_count, acknowledged);
+            for (uint32_t i = 0; i < users[1].told_count; i++)
+                cr_assert_eq(users[1].told[i], i);
+        } else {
+            uint32_t count = users[0].told_count;
+
+            cr_assert(count > 0 ? users[0].told[count - 1] + 1 >= acknowledged
+                                : u_copy(0).first > acknowledged);
+            for (uint32_t i = 1; i < count; i++)
+                cr_assert_eq(users[0].told[i], users[0].told[i - 1] + 1);
+        }
+    }
+}
+
+Test(nvram_pair, serves_nothing_while_the_partner_can_write)
+{
+    struct carrick_generation two = u_generation(2, 1, 0);
+
+    u_pair();
+    u_idle(1);
+    w_run_ms(10);
+    cr_assert_eq(CALL(serve, users[1].log, &two, CARRICK_MIRROR_ALONE), CARRICK_ERR_STATE);
+    w_session_end();
+    cr_assert_eq(CALL(serve, users[1].log, &two, CARRICK_MIRROR_ALONE), CARRICK_OK);
+    w_run_ms(10);
+    cr_assert_eq(users[1].serving, CARRICK_OK);
+}
+
+// ---- the decoy
+
+Test(nvram_pair, only_a_shadow_gives_its_ring_away)
+{
+    struct carrick_region *mine[2];
+
+    u_pair();
+    for (int n = 0; n < 2; n++)
+        mine[n] = users[n].log->region;
+    cr_assert_eq(world.nodes[1].here[0].region, mine[1]);
+    cr_assert_eq(world.nodes[1].here[1].region, mine[1]);
+    cr_assert_eq(world.nodes[1].here[1].offset, NV_RING_AT, "head and promise can be written");
+    cr_assert_eq(world.nodes[0].here[0].region, mine[0], "the copy can be read");
+    cr_assert_neq(world.nodes[0].here[1].region, mine[0], "the owner's copy can be written");
+    u_idle(1);
+    w_session_end();
+    w_session();
+    cr_assert_neq(world.nodes[1].here[1].region, mine[1], "an idle copy can be written");
+    cr_assert_eq(world.nodes[1].here[0].region, mine[1]);
+}
+
+Test(nvram_pair, shadow_in_a_session_with_the_decoy_waits_for_the_next)
+{
+    struct carrick_generation one = u_generation(1, 0, 0);
+
+    u_start(0);
+    u_start(1);
+    w_session();
+    cr_assert_eq(CALL(follow, users[1].log, &one, UINT64_MAX, false), CARRICK_OK);
+    cr_assert_eq(CALL(serve, users[0].log, &one, CARRICK_MIRROR_BOTH), CARRICK_OK);
+    w_run_ms(100);
+    cr_assert_not(u_mirror(0).connected);
+    u_append(0, 0, 10);
+    w_run_ms(100);
+    cr_assert_eq(users[0].acknowledged, 0);
+    w_session_end();
+    w_session();
+    w_run_ms(20);
+    cr_assert(u_mirror(0).connected);
+    cr_assert_eq(users[0].acknowledged, 1);
+}
+
+// ---- the promise
+
+Test(nvram_pair, reads_are_fresh_only_while_the_promise_stands)
+{
+    u_pair();
+    cr_assert_eq(CALL(read_barrier, users[0].log, u_barrier, &users[0]), CARRICK_OK);
+    cr_assert_eq(users[0].fresh + users[0].stale, 0);
+    w_run_ms(1);
+    cr_assert_eq(users[0].fresh, 1);
+    // Withdrawn while the read is under way, and before it takes effect.
+    cr_assert_eq(CALL(read_barrier, users[0].log, u_barrier, &users[0]), CARRICK_OK);
+    u_idle(1);
+    w_run_ms(1);
+    cr_assert_eq(users[0].fresh, 1);
+    cr_assert_eq(users[0].stale, 1);
+}
+
+Test(nvram_pair, who_asks_during_a_read_gets_a_later_one)
+{
+    u_pair();
+    world.held[0] = true;
+    cr_assert_eq(CALL(read_barrier, users[0].log, u_barrier, &users[0]), CARRICK_OK);
+    cr_assert_eq(CALL(read_barrier, users[0].log, u_barrier, &users[0]), CARRICK_OK);
+    cr_assert_eq(world.nodes[0].vis[1].count, 1);
+    w_vi_step(&world.nodes[0].vis[1]);
+    cr_assert_eq(users[0].fresh, 1);
+    w_vi_step(&world.nodes[0].vis[1]);
+    cr_assert_eq(users[0].fresh, 2);
+}
+
+Test(nvram_pair, promise_of_another_generation_or_a_torn_one_is_none)
+{
+    struct carrick_generation other = u_generation(9, 1, 0);
+
+    u_pair();
+    users[1].log->memory[NV_PROMISE_AT + 33] ^= 1;
+    cr_assert_eq(CALL(read_barrier, users[0].log, u_barrier, &users[0]), CARRICK_OK);
+    for (int i = 0; i < 100; i++)
+        w_step_at_once();
+    cr_assert_eq(users[0].fresh, 0);
+    cr_assert_eq(users[0].stale, 1);
+    CALL(bear, users[1].log, &other, true);
+    cr_assert_eq(CALL(read_barrier, users[0].log, u_barrier, &users[0]), CARRICK_OK);
+    w_run_ms(1);
+    cr_assert_eq(users[0].fresh, 0);
+    cr_assert_eq(users[0].stale, 2);
+}
+
+Test(nvram_pair, reads_wait_over_a_lost_session_and_are_refused_when_the_role_is_lost)
+{
+    u_pair();
+    world.held[0] = true;
+    cr_assert_eq(CALL(read_barrier, users[0].log, u_barrier, &users[0]), CARRICK_OK);
+    w_session_end();
+    w_run_ms(10);
+    cr_assert_eq(users[0].fresh + users[0].stale, 0);
+    world.held[0] = false;
+    w_session();
+    w_run_ms(10);
+    cr_assert_eq(users[0].fresh, 1);
+    w_session_end();
+    cr_assert_eq(CALL(read_barrier, users[0].log, u_barrier, &users[0]), CARRICK_OK);
+    u_idle(0);
+    w_run_ms(10);
+    cr_assert_eq(users[0].stale, 1);
+}
+
+Test(nvram_pair, restart_withdraws_the_promise)
+{
+    struct nv_promise promise;
+
+    u_pair();
+    w_kill(1);
+    u_start(1);
+    cr_assert(nv_promise_decode(users[1].log->memory + NV_PROMISE_AT, &promise));
+    cr_assert_not(promise.standing);
+    cr_assert_eq(u_copy(1).role, CARRICK_LOG_IDLE);
+}
+
+// ---- what the partner says that cannot be
+
+static void say(int from, const struct nv_message *message)
+{
+    uint8_t bytes[NV_MESSAGE_BYTES];
+
+    nv_message_encode(message, bytes);
+    w_ops()->received(world.nodes[1 - from].client, &world.nodes[1 - from].vis[0], bytes,
+                      sizeof bytes);
+    w_run_ms(20);
+}
+
+Test(nvram_pair, shadow_hears_garbage_and_tells_nothing_of_it)
+{
+    uint8_t garbage[NV_MESSAGE_BYTES];
+
+    u_pair();
+    for (uint64_t i = 0; i < 5; i++)
+        u_append(0, i, 100);
+    w_run_ms(50);
+    u_told_exactly(1, 5);
+    for (unsigned i = 0; i < 2000; i++) {
+        for (unsigned b = 0; b < sizeof garbage; b++)
+            garbage[b] = (uint8_t)w_random();
+        if (i % 2)
+            memcpy(garbage, "Nms1", 4), garbage[4] = (uint8_t)(1 + i % 5), garbage[5] = 0;
+        w_ops()->received(world.nodes[1].client, &world.nodes[1].vis[0], garbage,
+                          i % 3 ? sizeof garbage : (uint32_t)(w_random() % 4096 % sizeof garbage));
+        w_run_ms(1);
+    }
+    u_told_exactly(1, 5);
+    cr_assert_eq(u_copy(1).condition, CARRICK_LOG_WHOLE);
+    say(0,
+        &(struct nv_message){.kind = NV_ADVANCE, .last = 1ull << 50, .acknowledged = 1ull << 50});
+    say(0, &(struct nv_message){.kind = NV_ADVANCE, .last = 2, .acknowledged = 1});
+    say(0, &(struct nv_message){.kind = NV_ADVANCE, .last = 5, .acknowledged = 5, .trim = 9});
+    cr_assert_eq(u_copy(1).condition, CARRICK_LOG_WHOLE);
+    cr_assert_eq(u_copy(1).first, 1);
+    cr_assert_gt(users[1].log->refused, 3);
+    u_told_exactly(1, 5);
+    // It goes on with what is sound.
+    u_append(0, 5, 100);
+    w_run_ms(50);
+    u_told_exactly(1, 6);
+}
+
+// Records that were never written: they may have been lost, so the copy is out, and nothing of them is told.
+Test(nvram_pair, shadow_told_of_records_that_are_not_there_does_not_tell_them)
+{
+    u_pair();
+    u_append(0, 0, 100);
+    w_run_ms(50);
+    say(0, &(struct nv_message){.kind = NV_ADVANCE, .last = 3, .acknowledged = 3});
+    u_told_exactly(1, 1);
+    cr_assert_eq(u_copy(1).condition, CARRICK_LOG_CORRUPT);
+    cr_assert_eq(u_copy(1).last, 1);
+}
+
+Test(nvram_pair, owner_hears_garbage_and_acknowledges_nothing_by_it)
+{
+    u_pair();
+    world.held[0] = true;
+    for (uint64_t i = 0; i < 5; i++)
+        u_append(0, i, 100);
+    w_run_ms(10);
+    say(1, &(struct nv_message){.kind = NV_SYNCED,
+                                .synced = 1ull << 40,
+                                .persisted = 1ull << 40,
+                                .last = 1ull << 40,
+                                .first = {.sequence = 1ull << 40, .position = 1ull << 40}});
+    say(1, &(struct nv_message){.kind = NV_ATTACHED, .persisted = 100, .synced = 100});
+    cr_assert_eq(users[0].acknowledged, 0);
+    cr_assert_eq(u_copy(0).first, 1);
+    cr_assert_eq(users[0].synced_everywhere, 0);
+    world.held[0] = false;
+    w_run_ms(20);
+    cr_assert_eq(users[0].acknowledged, 5);
+}
+
+// ---- hand-over
+
+Test(nvram_pair, quiet_owner_gets_all_acknowledged_and_hands_over)
+{
+    struct carrick_generation two = u_generation(2, 1, 0);
+    uint64_t sequence;
+
+    u_pair();
+    for (uint64_t i = 0; i < 50; i++)
+        u_append(0, i, 500);
+    nv_log_ops.quiesce(users[0].log, true);
+    cr_assert_eq(u_append_status(0, 50, 10, &sequence), CARRICK_ERR_AGAIN);
+    w_run_ms(20);
+    cr_assert_eq(u_copy(0).acknowledged, 50);
+    u_idle(1);
+    u_idle(0);
+    w_session_end();
+    two.fork_sequence = 50;
+    cr_assert_eq(CALL(follow, users[0].log, &two, 50, false), CARRICK_OK);
+    cr_assert_eq(CALL(serve, users[1].log, &two, CARRICK_MIRROR_BOTH), CARRICK_OK);
+    w_session();
+    w_run_ms(50);
+    cr_assert_eq(users[1].serving, CARRICK_OK);
+    u_told_exactly(1, 50);
+    u_append(1, 50, 100);
+    w_run_ms(50);
+    cr_assert_eq(users[1].acknowledged, 51);
+    u_told_exactly(0, 51);
+}
+
+Test(nvram_pair, two_groups_in_both_directions)
+{
+    struct carrick_generation one = u_generation(1, 0, 0);
+    static const char config[] =
+        "{\"groups\":[{\"name\":\"g1\",\"home\":\"alpha\",\"log_bytes\":4194304,\"backing\":"
+        "\"memory\"},"
+        "{\"name\":\"g2\",\"home\":\"beta\",\"log_bytes\":4194304,\"backing\":\"memory\"}]}";
+    const struct carrick_log_entry entry = {.struct_size = sizeof entry, .kind = CARRICK_LOG_TRIM};
+    struct carrick_log *logs[2][2];
+    char state[4096];
+    uint64_t sequence;
+
+    for (int n = 0; n < 2; n++) {
+        w_start(n, config);
+        w_run_ms(1);
+        logs[n][0] = w_group(n, "g1");
+        logs[n][1] = w_group(n, "g2");
+    }
+    for (int g = 0; g < 2; g++) {
+        cr_assert_eq(nv_log_ops.serve(logs[g][g], &one, CARRICK_MIRROR_BOTH), CARRICK_OK);
+        cr_assert_eq(nv_log_ops.follow(logs[1 - g][g], &one, UINT64_MAX, false), CARRICK_OK);
+    }
+    w_session();
+    w_run_ms(20);
+    for (int g = 0; g < 2; g++)
+        for (int i = 0; i <= g; i++)
+            cr_assert_eq(nv_log_ops.append(logs[g][g], &entry, &sequence), CARRICK_OK);
+    w_run_ms(20);
+    for (int n = 0; n < 2; n++) {
+        cr_assert_eq(logs[n][0]->acknowledged, 1);
+        cr_assert_eq(logs[n][1]->acknowledged, 2);
+    }
+    w_ops()->describe_state(world.nodes[0].client, state, sizeof state);
+    cr_assert_not_null(strstr(state, "\"name\":\"g1\",\"role\":\"owner\",\"condition\":\"whole\""));
+    cr_assert_not_null(
+        strstr(state, "\"name\":\"g2\",\"role\":\"shadow\",\"condition\":\"whole\""));
+    cr_assert_str_eq(state + strlen(state) - 3, "}]}");
+}
