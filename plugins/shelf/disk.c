@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Requests to the file of a shelf.
+#include "shelf.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct shelf_sync {
+    struct shelf *shelf;
+    void (*fn)(void *arg, int sys_errno);
+    void *arg;
+};
+
+static int errno_of(int status, int sys_errno)
+{
+    if (status == CARRICK_OK)
+        return 0;
+    return sys_errno > 0 ? sys_errno : EIO;
+}
+
+// The errno that a request ends with which could not even be begun.
+static int errno_of_submit(int status)
+{
+    return status == CARRICK_ERR_NO_MEMORY ? ENOMEM : status == CARRICK_ERR_AGAIN ? EAGAIN : EIO;
+}
+
+static void write_done(void *arg, int status, int sys_errno)
+{
+    struct shelf_write *write = arg;
+    struct shelf_write **at = &write->shelf->writes;
+
+    while (*at != write)
+        at = &(*at)->next;
+    *at = write->next;
+    free(write->buffer);
+    write->buffer = NULL;
+    write->fn(write, errno_of(status, sys_errno));
+    free(write);
+}
+
+int shelf_disk_write(struct shelf *shelf, uint32_t operation, uint64_t start, uint64_t end,
+                     void *buffer, uint32_t kind, uint64_t tag,
+                     void (*fn)(struct shelf_write *write, int sys_errno), void *arg)
+{
+    struct shelf_write *write = calloc(1, sizeof *write);
+
+    if (write == NULL) {
+        free(buffer);
+        return ENOMEM;
+    }
+    *write = (struct shelf_write){.next = shelf->writes,
+                                  .shelf = shelf,
+                                  .start = start,
+                                  .end = end,
+                                  .kind = kind,
+                                  .tag = tag,
+                                  .buffer = buffer,
+                                  .fn = fn,
+                                  .arg = arg};
+    struct carrick_file_request request = {.struct_size = sizeof request,
+                                           .operation = operation,
+                                           .offset = start,
+                                           .length = end - start,
+                                           .data = buffer,
+                                           .fn = write_done,
+                                           .arg = write};
+    int status = shelf->client->base->file_submit(shelf->file, &request);
+    if (status != CARRICK_OK) {
+        free(buffer);
+        free(write);
+        return errno_of_submit(status);
+    }
+    shelf->writes = write;
+    return 0;
+}
+
+bool shelf_disk_busy(const struct shelf *shelf, uint64_t start, uint64_t end)
+{
+    for (const struct shelf_write *write = shelf->writes; write != NULL; write = write->next)
+        if (write->start < end && start < write->end)
+            return true;
+    return false;
+}
+
+static void sync_done(void *arg, int status, int sys_errno)
+{
+    struct shelf_sync sync = *(struct shelf_sync *)arg;
+
+    free(arg);
+    // The kernel tells an error of write-back once: all that were not synced before must know of it.
+    if (status != CARRICK_OK)
+        sync.shelf->sync_failures++;
+    sync.fn(sync.arg, errno_of(status, sys_errno));
+}
+
+int shelf_disk_sync(struct shelf *shelf, void (*fn)(void *arg, int sys_errno), void *arg)
+{
+    struct shelf_sync *sync = calloc(1, sizeof *sync);
+
+    if (sync == NULL)
+        return ENOMEM;
+    *sync = (struct shelf_sync){.shelf = shelf, .fn = fn, .arg = arg};
+    struct carrick_file_request request = {.struct_size = sizeof request,
+                                           .operation = CARRICK_FILE_SYNC,
+                                           .fn = sync_done,
+                                           .arg = sync};
+    int status = shelf->client->base->file_submit(shelf->file, &request);
+    if (status != CARRICK_OK) {
+        free(sync);
+        return errno_of_submit(status);
+    }
+    return 0;
+}
+
+static const char *what_to_do(int sys_errno)
+{
+    switch (sys_errno) {
+    case ENOSPC:
+    case EDQUOT:
+        return "make room on its file system";
+    case ENOMEM:
+    case EAGAIN:
+        return "memory is short; it goes on by itself when there is some";
+    case EROFS:
+        return "its file system has become read-only; check the kernel's log and remount it";
+    default:
+        return "check the disk and the kernel's log; the group can be handed over meanwhile";
+    }
+}
+
+void shelf_disk_failed(struct shelf *shelf, const char *what, int sys_errno)
+{
+    shelf->errors++;
+    if (shelf->error == sys_errno)
+        return;
+    shelf->error = sys_errno;
+    shelf->client->base->log(shelf->client->base, CARRICK_LOG_ERROR,
+                             "shelf %s: %s of %s failed: %s. Nothing is lost, the log keeps it and "
+                             "it is tried again; %s",
+                             shelf->name, what, shelf->path, strerror(sys_errno),
+                             what_to_do(sys_errno));
+}
+
+void shelf_disk_works(struct shelf *shelf)
+{
+    if (shelf->error == 0)
+        return;
+    shelf->error = 0;
+    shelf->client->base->log(shelf->client->base, CARRICK_LOG_NOTICE,
+                             "shelf %s: %s can be written again", shelf->name, shelf->path);
+}

@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: Apache-2.0
+// needs plugin: shelf
+//
+// What a disk and a map may hold after a crash at any moment, and what the shelf makes of it.
+//
+// A random history runs on one node. Then a moment is picked; of the requests begun until then, those are certain that a
+// sync vouches for, the others may be there, be absent or be torn. From such files, and from what the log held at that
+// moment, the shelf starts again, and must know every acknowledged byte and every chunk that the partner lacks.
+#include "shelf_world.h"
+
+#include "plugins/shelf/shelf.h"
+
+#define SHELF_BYTES (512u * 1024)
+#define CHUNKS (SHELF_BYTES / SHELF_CHUNK_BYTES)
+#define CONFIG                                                                                     \
+    "{\"destage_delay_ms\":1,\"destage_requests\":4,\"shelves\":[{\"name\":\"d1\","                \
+    "\"group\":\"g1\",\"path\":\"/d1\",\"bytes\":524288}]}"
+#define RECORDS_MAX 400
+#define NOTES_MAX 20000
+
+struct note {
+    uint64_t moment, first, acknowledged;
+};
+
+struct crash {
+    uint8_t disk[SHELF_BYTES];
+    uint8_t map[16384];
+    uint64_t first, acknowledged;
+};
+
+static struct {
+    struct carrick_log_entry entries[RECORDS_MAX + 1];
+    uint8_t *data[RECORDS_MAX + 1];
+    uint64_t count;
+    uint64_t alone_from; // records from here on are the partner's not
+    struct note notes[NOTES_MAX];
+    uint32_t note_count;
+    uint64_t start; // of the history: the maps are there
+    uint8_t *disk_start, *map_start;
+} history;
+
+static struct node *alpha;
+static struct carrick_log *alog;
+
+static void note(void)
+{
+    cr_assert_lt(history.note_count, NOTES_MAX);
+    history.notes[history.note_count++] =
+        (struct note){world.moment, alog->first, alog->acknowledged};
+}
+
+static void run(uint64_t steps)
+{
+    while (steps-- > 0 && world_step())
+        note();
+}
+
+static void append_one(void)
+{
+    static const uint32_t kinds[] = {CARRICK_LOG_WRITE, CARRICK_LOG_WRITE, CARRICK_LOG_WRITE,
+                                     CARRICK_LOG_ZERO, CARRICK_LOG_TRIM};
+    uint64_t sequence = ++history.count;
+    uint64_t sector = world_random() % (SHELF_BYTES / 512);
+    uint64_t length = 512 * (1 + world_random() % (world_random() % 8 == 0 ? 200 : 8));
+    struct carrick_log_entry *entry = &history.entries[sequence];
+
+    *entry = (struct carrick_log_entry){.struct_size = sizeof *entry,
+                                        .kind = kinds[world_random() % 5],
+                                        .offset = sector * 512,
+                                        .sequence = sequence};
+    entry->length = shelf_min(length, SHELF_BYTES - entry->offset);
+    if (entry->kind == CARRICK_LOG_WRITE) {
+        history.data[sequence] = malloc(entry->length);
+        memset(history.data[sequence], 1 + (int)(sequence % 250), entry->length);
+        entry->data = history.data[sequence];
+    }
+    log_put(alog, entry);
+}
+
+static void make_history(uint64_t seed, bool both_first)
+{
+    memset(&history, 0, sizeof history);
+    world_begin(seed);
+    world.shuffle = true;
+    alpha = &world.nodes[0];
+    alog = &alpha->logs.log;
+    node_start(alpha, CONFIG);
+    log_role(alpha, CARRICK_LOG_OWNER, both_first ? CARRICK_MIRROR_BOTH : CARRICK_MIRROR_ALONE, 1,
+             UINT64_MAX);
+    world_advance(5);
+    history.start = world.moment;
+    history.disk_start = malloc(SHELF_BYTES);
+    history.map_start = malloc(file_named(alpha, "/d1.map")->length);
+    memcpy(history.disk_start, file_named(alpha, "/d1")->bytes, SHELF_BYTES);
+    memcpy(history.map_start, file_named(alpha, "/d1.map")->bytes,
+           file_named(alpha, "/d1.map")->length);
+    history.alone_from = both_first ? UINT64_MAX : 1;
+    note();
+    uint64_t turn = both_first ? 20 + world_random() % 100 : UINT64_MAX;
+    for (uint64_t i = 0; i < 250; i++) {
+        append_one();
+        if (world_random() % 3 == 0)
+            log_acknowledge(alpha, alog->last);
+        note();
+        run(world_random() % 12);
+        world.now_ns += 400000;
+        if (alog->mirror == CARRICK_MIRROR_BOTH && world_random() % 10 == 0) {
+            // The partner's shelf has some of it: both logs forget that.
+            uint64_t everywhere = alog->synced - shelf_min(alog->synced, world_random() % 8);
+            log_everywhere(alpha, everywhere);
+            log_trim(alog, alog->everywhere);
+            note();
+        }
+        if (i == turn) {
+            log_acknowledge(alpha, alog->last);
+            alog->mirror = CARRICK_MIRROR_ALONE;
+            alog->synced = alog->everywhere;
+            history.alone_from = alog->everywhere + 1;
+            alog->consumer->mirror_changed(alog->arg, CARRICK_MIRROR_ALONE);
+            note();
+        }
+    }
+}
+
+// ---- what may be left
+
+static int by_end(const void *a, const void *b)
+{
+    const struct io *left = *(struct io *const *)a, *right = *(struct io *const *)b;
+    uint64_t one = left->done ? left->done : UINT64_MAX - 100000 + left->begun;
+    uint64_t two = right->done ? right->done : UINT64_MAX - 100000 + right->begun;
+
+    return one < two ? -1 : one > two;
+}
+
+static bool vouched_for(const struct io *io, uint64_t moment)
+{
+    for (const struct io *sync = world.ios; sync != NULL; sync = sync->next)
+        if (sync->file == io->file && sync->request.operation == CARRICK_FILE_SYNC &&
+            io->done != 0 && io->done <= sync->begun && sync->done != 0 && sync->done <= moment)
+            return true;
+    return false;
+}
+
+static void apply_maybe(uint8_t *bytes, const struct io *io)
+{
+    uint32_t mode = (uint32_t)(world_random() % 3); // there, absent, torn
+
+    for (uint64_t at = 0; at < io->request.length; at += 512) {
+        uint64_t length = shelf_min(512, io->request.length - at);
+        if (mode == 1 || (mode == 2 && world_random() % 2 == 0))
+            continue;
+        if (io->data != NULL)
+            memcpy(bytes + io->request.offset + at, io->data + at, length);
+        else
+            memset(bytes + io->request.offset + at, 0, length);
+    }
+}
+
+static void make_file(const char *path, const uint8_t *start, uint64_t moment, uint8_t *bytes)
+{
+    static struct io *ios[20000];
+    const struct carrick_file *file = file_named(alpha, path);
+    uint32_t count = 0;
+
+    memcpy(bytes, start, file->length);
+    for (struct io *io = world.ios; io != NULL; io = io->next)
+        if (io->file == file && io->begun > history.start && io->begun <= moment &&
+            io->request.operation != CARRICK_FILE_READ &&
+            io->request.operation != CARRICK_FILE_SYNC)
+            ios[count++] = io;
+    cr_assert_lt(count, 20000u);
+    qsort(ios, count, sizeof ios[0], by_end);
+    for (uint32_t i = 0; i < count; i++) {
+        if (vouched_for(ios[i], moment))
+            io_apply(bytes, ios[i]);
+        else
+            apply_maybe(bytes, ios[i]);
+    }
+}
+
+static void make_crash(struct crash *crash)
+{
+    uint64_t moment = history.start + world_random() % (world.moment - history.start + 1);
+    const struct note *last = &history.notes[0];
+
+    for (uint32_t i = 0; i < history.note_count && history.notes[i].moment <= moment; i++)
+        last = &history.notes[i];
+    crash->first = last->first;
+    crash->acknowledged = last->acknowledged;
+    make_file("/d1", history.disk_start, moment, crash->disk);
+    make_file("/d1.map", history.map_start, moment, crash->map);
+}
+
+// ---- what the shelf makes of it
+
+static void put_file(struct carrick_file *file, const char *path, const uint8_t *bytes,
+                     uint64_t length)
+{
+    snprintf(file->path, sizeof file->path, "%s", path);
+    file->node = alpha;
+    file->there = true;
+    file->length = length;
+    file->bytes = malloc(length);
+    memcpy(file->bytes, bytes, length);
+}
+
+static void restart(const struct crash *crash, uint64_t map_length)
+{
+    world_begin(7);
+    alpha = &world.nodes[0];
+    alog = &alpha->logs.log;
+    put_file(&alpha->files[0], "/d1", crash->disk, SHELF_BYTES);
+    put_file(&alpha->files[1], "/d1.map", crash->map, map_length);
+    alog->first = crash->first;
+    alog->last = alog->told = crash->first - 1;
+    for (uint64_t i = crash->first; i <= crash->acknowledged; i++)
+        log_put(alog, &history.entries[i]);
+    node_start(alpha, CONFIG);
+}
+
+static bool is_marked(uint64_t chunk)
+{
+    return shelf_map_next(alpha->client->shelves[0]->map, chunk) == chunk;
+}
+
+static void model_make(uint8_t *model, uint64_t up_to)
+{
+    memset(model, 0, SHELF_BYTES);
+    for (uint64_t i = 1; i <= up_to; i++) {
+        const struct carrick_log_entry *entry = &history.entries[i];
+        if (entry->data != NULL)
+            memcpy(model + entry->offset, entry->data, entry->length);
+        else
+            memset(model + entry->offset, 0, entry->length);
+    }
+}
+
+static void check_crash(const struct crash *crash, bool both_first, uint64_t map_length)
+{
+    static uint8_t model[SHELF_BYTES], read[SHELF_BYTES];
+
+    restart(crash, map_length);
+    // Without the log, as when a copy is cut: what the disk got alone must be known from the map.
+    for (uint64_t chunk = 0; chunk < CHUNKS && !both_first; chunk++) {
+        bool touched = false;
+        for (uint64_t i = 0; i < SHELF_CHUNK_BYTES; i++)
+            touched |= crash->disk[chunk * SHELF_CHUNK_BYTES + i] != 0;
+        cr_assert(!touched || is_marked(chunk), "chunk %d was written and is not marked",
+                  (int)chunk);
+    }
+    bool alone = crash->acknowledged >= history.alone_from;
+    log_role(alpha, CARRICK_LOG_OWNER, alone ? CARRICK_MIRROR_ALONE : CARRICK_MIRROR_BOTH, 1,
+             UINT64_MAX);
+    for (uint64_t i = history.alone_from; alone && i <= crash->acknowledged; i++) {
+        const struct carrick_log_entry *entry = &history.entries[i];
+        for (uint64_t at = entry->offset / SHELF_CHUNK_BYTES;
+             at * SHELF_CHUNK_BYTES < entry->offset + entry->length; at++)
+            cr_assert(is_marked(at), "record %d is in chunk %d, which is not marked", (int)i,
+                      (int)at);
+    }
+    model_make(model, crash->acknowledged);
+    cr_assert_eq(shelf_gather_now(alpha->client->shelves[0], 0, SHELF_BYTES, read), CARRICK_OK);
+    for (uint64_t i = 0; i < SHELF_BYTES; i++)
+        cr_assert_eq(read[i], model[i], "byte %d is %d, not %d", (int)i, read[i], model[i]);
+    world_advance(60);
+    cr_assert_eq(memcmp(alpha->files[0].bytes, model, SHELF_BYTES), 0);
+    if (alog->last >= alog->first)
+        cr_assert_eq(alog->synced, alog->last);
+    world_end();
+}
+
+static void crash_states(bool both_first)
+{
+    enum { HISTORIES = 12, STATES = 100 };
+    static struct crash crashes[STATES];
+
+    for (uint64_t seed = 1; seed <= HISTORIES; seed++) {
+        make_history(seed, both_first);
+        uint64_t map_length = file_named(alpha, "/d1.map")->length;
+        cr_assert_leq(map_length, sizeof crashes[0].map);
+        for (int i = 0; i < STATES; i++)
+            make_crash(&crashes[i]);
+        world_end();
+        for (int i = 0; i < STATES; i++)
+            check_crash(&crashes[i], both_first, map_length);
+        for (uint64_t i = 1; i <= history.count; i++)
+            free(history.data[i]);
+        free(history.disk_start);
+        free(history.map_start);
+    }
+}
+
+Test(shelf_crash, alone)
+{
+    crash_states(false);
+}
+
+Test(shelf_crash, with_a_partner_and_then_alone)
+{
+    crash_states(true);
+}
+
+// ---- the map by itself
+
+static struct shelf_map *map_begin(void)
+{
+    world_begin(1);
+    alpha = &world.nodes[0];
+    alog = &alpha->logs.log;
+    node_start(alpha, CONFIG);
+    return alpha->client->shelves[0]->map;
+}
+
+static struct shelf_map *map_again(void)
+{
+    world_advance(10);
+    node_stop(alpha);
+    alog->consumer = NULL;
+    node_start(alpha, CONFIG);
+    return alpha->client->shelves[0]->map;
+}
+
+Test(shelf_crash, map_survives_a_restart)
+{
+    struct shelf_map *map = map_begin();
+
+    world_advance(5);
+    shelf_map_mark(map, 3 * SHELF_CHUNK_BYTES + 5, 4 * SHELF_CHUNK_BYTES + 1);
+    cr_assert(!shelf_map_range_durable(map, 4 * SHELF_CHUNK_BYTES, 4 * SHELF_CHUNK_BYTES + 1));
+    shelf_map_flush(map);
+    world.hold_io = true;
+    world_settle();
+    cr_assert(!shelf_map_range_durable(map, 4 * SHELF_CHUNK_BYTES, 4 * SHELF_CHUNK_BYTES + 1));
+    world.hold_io = false;
+    world_settle();
+    cr_assert(shelf_map_range_durable(map, 4 * SHELF_CHUNK_BYTES, 4 * SHELF_CHUNK_BYTES + 1));
+    map = map_again();
+    cr_assert_eq(shelf_map_next(map, 0), 3);
+    cr_assert_eq(shelf_map_next(map, 4), 4);
+    cr_assert_eq(shelf_map_next(map, 5), UINT64_MAX);
+    world_end();
+}
+
+Test(shelf_crash, a_mark_that_is_being_cleared_counts_no_more)
+{
+    struct shelf_map *map = map_begin();
+
+    world_advance(5);
+    shelf_map_mark(map, 0, 1);
+    shelf_map_flush(map);
+    world_settle();
+    shelf_map_clear_chunk(map, 0);
+    shelf_map_flush(map);
+    world.hold_io = true;
+    shelf_map_mark(map, 0, 1); // the write that clears it is under way
+    cr_assert(!shelf_map_range_durable(map, 0, 1));
+    shelf_map_flush(map);
+    world.hold_io = false;
+    world_settle();
+    cr_assert(shelf_map_range_durable(map, 0, 1));
+    cr_assert_eq(shelf_map_next(map_again(), 0), 0);
+    world_end();
+}
+
+Test(shelf_crash, rotted_map_says_all_of_it)
+{
+    struct shelf_map *map = map_begin();
+
+    world_advance(5);
+    shelf_map_mark(map, 0, 1);
+    shelf_map_flush(map);
+    world_settle();
+    file_named(alpha, "/d1.map")->bytes[8192 + 100] ^= 1;
+    map = map_again();
+    for (uint64_t chunk = 0; chunk < CHUNKS; chunk++)
+        cr_assert_eq(shelf_map_next(map, chunk), chunk);
+    world_advance(5);
+    memset(file_named(alpha, "/d1.map")->bytes, 0, 8192); // no head
+    map = map_again();
+    cr_assert_eq(shelf_map_next(map, CHUNKS - 1), CHUNKS - 1);
+    world_end();
+}
+
+Test(shelf_crash, map_that_cannot_be_written_holds_the_log)
+{
+    uint8_t data[512] = {1};
+    struct carrick_log_entry entry = {.struct_size = sizeof entry,
+                                      .kind = CARRICK_LOG_WRITE,
+                                      .length = sizeof data,
+                                      .data = data};
+
+    map_begin();
+    world_advance(5);
+    log_role(alpha, CARRICK_LOG_OWNER, CARRICK_MIRROR_ALONE, 1, UINT64_MAX);
+    world_advance(5);
+    struct carrick_file *file = file_named(alpha, "/d1.map");
+    file->fail[CARRICK_FILE_WRITE] = ENOSPC;
+    log_put(alog, &entry);
+    log_acknowledge(alpha, 1);
+    world_advance(1000);
+    cr_assert_eq(alog->synced, 0);
+    cr_assert_eq(file_named(alpha, "/d1")->bytes[0], 0, "the disk was written before the map");
+    cr_assert_eq(alpha->errors_logged, 1);
+    memset(file->fail, 0, sizeof file->fail);
+    world_advance(6000);
+    cr_assert_eq(alog->synced, 1);
+    cr_assert_eq(file_named(alpha, "/d1")->bytes[0], 1);
+    world_end();
+}
