@@ -28,6 +28,7 @@ enum cli_option {
     CLI_OPTION_COUNT = 32,
     CLI_OPTION_NODE = 64, // --node alone
     CLI_OPTION_SYNTAX = 128,
+    CLI_OPTION_TAKEOVER = 256, // --dry-run --force
 };
 
 struct cli_options {
@@ -47,6 +48,8 @@ struct cli_options {
     bool names;
     bool syntax;
     bool help;
+    bool dry_run;
+    bool force;
 };
 
 struct cli_command {
@@ -77,6 +80,10 @@ int command_link_up(struct cli_options *options, int argc, char **argv);
 int command_client(struct cli_options *options, int argc, char **argv);
 int command_reload(struct cli_options *options, int argc, char **argv);
 int command_version(struct cli_options *options, int argc, char **argv);
+int command_failover(struct cli_options *options, int argc, char **argv);
+int command_takeover(struct cli_options *options, int argc, char **argv);
+int command_handover(struct cli_options *options, int argc, char **argv);
+int command_giveback(struct cli_options *options, int argc, char **argv);
 
 // ---- help.c
 

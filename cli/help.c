@@ -59,6 +59,25 @@ const struct cli_command cli_commands[] = {
     {"client", "NAME WORD [JSON]", "hand a command to a client, and print its answer",
      "Which words there are is the client's own matter. JSON is one value, handed over as it is.\n",
      ASKS, 2, 3, command_client},
+    {"failover", "[timers]", "the failover monitor: partner, groups, or its timer budget",
+     "'protected': two copies hold every acknowledged write. 'alone': one does. 'stalled': writes "
+     "wait for the\n"
+     "partner. 'resyncing', 'inconsistent': a copy is being brought up to date. 'stale', "
+     "'diverged': this copy\n"
+     "cannot be served. 'waiting': see the reason. man carrick-failover.\n",
+     ASKS, 0, 1, command_failover},
+    {"takeover", "GROUP", "serve a group here, of which the owner is lost",
+     "Refused with every reason that speaks against it. --dry-run only lists them, with what would "
+     "be done. \n"
+     "--force goes on against them, and may lose acknowledged writes: --dry-run says which.\n",
+     ASKS | CLI_OPTION_TAKEOVER, 1, 1, command_takeover},
+    {"handover", "GROUP", "give a group that is served here to the partner",
+     "Nothing is lost; those who use it see one reconnect. With no link left, this node stops "
+     "serving, and the\n"
+     "partner takes over.\n",
+     ASKS, 1, 1, command_handover},
+    {"giveback", "GROUP", "hand a group back to its home node",
+     "As 'handover', at the node that is not its home.\n", ASKS, 1, 1, command_giveback},
     {"reload", "", "have the daemon read its configuration again",
      "What cannot change while it runs is refused as a whole, with the reason; the daemon goes on "
      "as before.\n",
@@ -119,6 +138,9 @@ void help_command(const struct cli_command *command)
         puts("  --why TEXT         the reason, for the logs of both nodes");
     if (command->options & CLI_OPTION_NODE)
         puts("  --node NAME        ask the plugins for this node only");
+    if (command->options & CLI_OPTION_TAKEOVER)
+        puts("  --dry-run          only say what would be done, and what speaks against it\n"
+             "  --force            against all reasons; what would be lost --dry-run says");
     if (command->options & CLI_OPTION_SYNTAX)
         puts("  --syntax-only      do not load the plugins");
     print_daemon_options(command->options);

@@ -23,6 +23,8 @@ enum {
     OPT_WHY,
     OPT_COUNT,
     OPT_SYNTAX,
+    OPT_DRY_RUN,
+    OPT_FORCE,
 };
 
 static const struct option long_options[] = {
@@ -37,6 +39,8 @@ static const struct option long_options[] = {
     {"why", required_argument, NULL, OPT_WHY},
     {"count", required_argument, NULL, OPT_COUNT},
     {"syntax-only", no_argument, NULL, OPT_SYNTAX},
+    {"dry-run", no_argument, NULL, OPT_DRY_RUN},
+    {"force", no_argument, NULL, OPT_FORCE},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
     {NULL, 0, NULL, 0},
@@ -126,6 +130,14 @@ static bool take_option(struct cli_options *options, int option, bool *version)
     case OPT_SYNTAX:
         options->syntax = true;
         note_given(options, "--syntax-only", CLI_OPTION_SYNTAX);
+        return true;
+    case OPT_DRY_RUN:
+        options->dry_run = true;
+        note_given(options, "--dry-run", CLI_OPTION_TAKEOVER);
+        return true;
+    case OPT_FORCE:
+        options->force = true;
+        note_given(options, "--force", CLI_OPTION_TAKEOVER);
         return true;
     case 'h':
         options->help = true;

@@ -59,6 +59,24 @@ static void show_client_details(struct json_object *clients, unsigned indent)
     }
 }
 
+// Of clients that run as processes of their own.
+static void show_client_processes(struct json_object *clients, unsigned indent)
+{
+    for (size_t i = 0; i < array_length(clients); i++) {
+        struct json_object *client = json_object_array_get_idx(clients, i), *process;
+        char name[64], cause[200];
+        if (!json_object_object_get_ex(client, "process", &process))
+            continue;
+        text_clean(member_text(client, "name"), name, sizeof name);
+        text_clean(member_text(process, "last_cause"), cause, sizeof cause);
+        printf("%*s%s: process %s, %s, id %lld, last sign of life %lld ms ago, started again %lld "
+               "times%s%s\n",
+               (int)indent, "", name, member_text(process, "name"), member_text(process, "state"),
+               (long long)member_int(process, "pid"), (long long)member_int(process, "beat_age_ms"),
+               (long long)member_int(process, "restarts"), cause[0] ? "; it last " : "", cause);
+    }
+}
+
 void show_clients(struct json_object *clients, unsigned indent, bool detail)
 {
     static const char *const headers[] = {"CLIENT", "PLUGIN",   "VERSION", "RUNS",       "STATE",
@@ -81,6 +99,7 @@ void show_clients(struct json_object *clients, unsigned indent, bool detail)
         table_cell(&table, 8, overstays ? PAINT_WARN : PAINT_NONE, "%lld", (long long)overstays);
     }
     table_end(&table);
+    show_client_processes(clients, indent);
     if (detail)
         show_client_details(clients, indent);
 }

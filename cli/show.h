@@ -11,6 +11,11 @@ void show_links(struct json_object *links, unsigned indent);
 // detail: also what each client says of itself.
 void show_clients(struct json_object *clients, unsigned indent, bool detail);
 void show_vis(struct json_object *vis, unsigned indent);
+void show_groups(struct json_object *groups, unsigned indent);
+// In verdict.c. The client of a manager that runs the failover monitor, and what it says of its groups; NULL when
+// there is none.
+struct json_object *failover_client(struct json_object *manager);
+struct json_object *failover_groups(struct json_object *manager);
 // Any JSON value, one line for each leaf: "session.bytes_sent  12".
 void show_leaves(struct json_object *value, unsigned indent);
 

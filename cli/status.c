@@ -83,14 +83,21 @@ static void print_session(struct json_object *session)
 
 static void print_partner(struct json_object *partner)
 {
-    char state[64], stage[64], age[32];
+    char state[96], stage[64], age[32];
     if (!partner)
         return;
     text_clean(member_text(partner, "state"), state, sizeof state);
     text_clean(member_text(partner, "boot_stage"), stage, sizeof stage);
     text_age((uint64_t)member_int(partner, "read_age_ms"), age, sizeof age);
-    printf("  partner   %s   boot stage %s   heartbeat %lld   read %s ago\n", state, stage,
+    printf("  partner   %s   boot stage %s   heartbeat %lld   read %s ago", state, stage,
            (long long)member_int(partner, "heartbeat"), age);
+    if (member_int(partner, "clients_still_ms") > 0) {
+        text_age((uint64_t)member_int(partner, "clients_still_ms"), age, sizeof age);
+        snprintf(state, sizeof state, "a client process stands still for %s", age);
+        printf("   ");
+        paint_text(PAINT_BAD, state);
+    }
+    putchar('\n');
 }
 
 // VIs as counts, and by name only those that stand still: there may be thousands.
@@ -149,6 +156,10 @@ static void print_manager(struct json_object *manager)
     print_session(member_object(manager, "session"));
     print_partner(member_object(manager, "partner"));
     print_vis(member_array(manager, "vis"), clients);
+    if (array_length(failover_groups(manager)) > 0) {
+        putchar('\n');
+        show_groups(failover_groups(manager), 2);
+    }
     if (array_length(links) > 0) {
         putchar('\n');
         show_links(links, 2);

@@ -9,6 +9,7 @@
 // Of several faults the gravest is told, of equal ones the first; "and N more" counts the others.
 
 #include "cli/cli.h"
+#include "cli/show.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -92,6 +93,37 @@ static void judge_clients(struct json_object *manager, struct finding *finding)
         snprintf(text, sizeof text, "VI %s/%d is stalled: no link carries it",
                  member_text(vi, "client"), (int)member_int(vi, "number"));
         find(finding, VERDICT_DEGRADED, -1, text);
+    }
+}
+
+struct json_object *failover_client(struct json_object *manager)
+{
+    struct json_object *clients = member_array(manager, "clients");
+    for (size_t i = 0; i < array_length(clients); i++) {
+        struct json_object *client = json_object_array_get_idx(clients, i);
+        if (strcmp(member_text(client, "plugin"), "failover") == 0)
+            return client;
+    }
+    return NULL;
+}
+
+struct json_object *failover_groups(struct json_object *manager)
+{
+    return member_array(member_object(failover_client(manager), "detail"), "groups");
+}
+
+static void judge_groups(struct json_object *manager, struct finding *finding)
+{
+    struct json_object *groups = failover_groups(manager);
+    for (size_t i = 0; i < array_length(groups); i++) {
+        struct json_object *group = json_object_array_get_idx(groups, i);
+        const char *state = member_text(group, "state");
+        char text[400];
+        if (strcmp(state, "protected") == 0)
+            continue;
+        snprintf(text, sizeof text, "group %s is %s: %s", member_text(group, "name"), state,
+                 member_text(group, "reason"));
+        find(finding, VERDICT_DEGRADED, member_int(group, "age_ms"), text);
     }
 }
 
@@ -186,6 +218,7 @@ void verdict_judge(struct json_object *status, struct verdict *verdict)
         } else if (strcmp(member_text(session, "state"), "up") != 0) {
             judge_absent(manager, session, partner, &finding);
         } else {
+            judge_groups(manager, &finding);
             judge_links(manager, &finding);
             judge_clients(manager, &finding);
         }

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The machine that runs the table of steps.c: one state per group, one function that changes it, a deadline in each.
+#include "failover.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CLAIM_SLACK                                                                                \
+    2u // a claim ends by itself; its state's deadline is only there in case it does not
+
+static const struct {
+    const char *name;
+    size_t deadline; // offset of a timer
+    uint32_t factor;
+} states[GROUP_STATE_COUNT] = {
+#define STATE(name, timer, factor)                                                                 \
+    {                                                                                              \
+        name, offsetof(struct timers, timer), factor                                               \
+    }
+    [GROUP_BOOT] = STATE("boot", beat_ms, 1),
+    [GROUP_TALK] = STATE("talk", hello_ms, 1),
+    [GROUP_LOOK] = STATE("look", claim_ms, CLAIM_SLACK),
+    [GROUP_UNDECIDED] = STATE("undecided", retry_ms, 1),
+    [GROUP_YIELD] = STATE("yield", boot_wait_ms, 1),
+    [GROUP_DIVERGED] = STATE("diverged", boot_wait_ms, 1),
+    [GROUP_FENCE] = STATE("fence", fence_ms, 1),
+    [GROUP_CLAIM] = STATE("claim", claim_ms, CLAIM_SLACK),
+    [GROUP_CONFIRM] = STATE("confirm", claim_ms, CLAIM_SLACK),
+    [GROUP_SERVE] = STATE("serve", serve_ms, 1),
+    [GROUP_BOTH] = STATE("both", retry_ms, 1),
+    [GROUP_BOTH_ASK] = STATE("both-ask", claim_ms, CLAIM_SLACK),
+    [GROUP_ALONE] = STATE("alone", retry_ms, 1),
+    [GROUP_RESYNC] = STATE("resync", retry_ms, 1),
+    [GROUP_JOIN] = STATE("join", join_ms, 1),
+    [GROUP_JOIN_ASK] = STATE("join-ask", claim_ms, CLAIM_SLACK),
+    [GROUP_QUIET] = STATE("quiet", handover_ms, 1),
+    [GROUP_HAND_ASK] = STATE("hand-ask", claim_ms, CLAIM_SLACK),
+    [GROUP_RESET] = STATE("reset", fence_ms, 1),
+    [GROUP_SHADOW] = STATE("shadow", retry_ms, 1),
+    [GROUP_LOST] = STATE("lost", takeover_delay_ms, 1),
+    [GROUP_LOST_LOOK] = STATE("lost-look", claim_ms, CLAIM_SLACK),
+#undef STATE
+};
+
+const char *fo_group_state_name(enum group_state state)
+{
+    return state < GROUP_STATE_COUNT ? states[state].name : "?";
+}
+
+void fo_group_reason(struct group *group, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(group->reason, sizeof group->reason, format, arguments);
+    va_end(arguments);
+}
+
+void fo_group_copy(const struct group *group, struct carrick_log_copy *copy)
+{
+    *copy = (struct carrick_log_copy){.struct_size = sizeof *copy};
+    group->failover->logs_ops->copy(group->log, copy);
+}
+
+void fo_group_mirror(const struct group *group, struct carrick_mirror_state *mirror)
+{
+    *mirror = (struct carrick_mirror_state){.struct_size = sizeof *mirror};
+    mirror->log.struct_size = mirror->shelf.struct_size = sizeof mirror->log;
+    group->failover->logs_ops->mirror_state(group->log, mirror);
+}
+
+const char *fo_group_peer_name(const struct group *group)
+{
+    return group->failover->host->base->partner;
+}
+
+// ---- what operators see
+
+static const char *word_of(struct group *group)
+{
+    struct carrick_mirror_state mirror;
+    struct carrick_log_copy copy;
+
+    switch (group->state) {
+    case GROUP_BOTH:
+    case GROUP_BOTH_ASK:
+    case GROUP_QUIET:
+    case GROUP_HAND_ASK:
+        fo_group_mirror(group, &mirror);
+        if (mirror.mirror == CARRICK_MIRROR_JOINING)
+            return "resyncing";
+        return mirror.connected ? "protected" : "stalled";
+    case GROUP_ALONE:
+        return "alone";
+    case GROUP_RESYNC:
+    case GROUP_JOIN:
+    case GROUP_JOIN_ASK:
+        return "resyncing";
+    case GROUP_DIVERGED:
+        return "diverged";
+    case GROUP_FENCE:
+    case GROUP_CLAIM:
+    case GROUP_CONFIRM:
+    case GROUP_SERVE:
+        return "taking-over";
+    default:
+        break;
+    }
+    fo_group_copy(group, &copy);
+    if (copy.condition == CARRICK_LOG_INCONSISTENT)
+        return "inconsistent";
+    if (group->state == GROUP_SHADOW || group->state == GROUP_RESET)
+        return copy.member ? (group->failover->session && group->state == GROUP_SHADOW ? "protected"
+                                                                                       : "waiting")
+                           : "resyncing";
+    if (group->record_known && group->record.number > 0 &&
+        !fo_copy_is_current(&copy, group->failover->host->base->node, &group->record))
+        return "stale";
+    return "waiting";
+}
+
+static bool owner_state(enum group_state state)
+{
+    return state >= GROUP_BOTH && state <= GROUP_HAND_ASK;
+}
+
+const char *fo_group_word(struct group *group)
+{
+    const char *word = word_of(group);
+    bool serves = owner_state(group->state);
+
+    if (strcmp(word, group->word) != 0) {
+        if (strcmp(word, "alone") == 0 && group->word[0] != '\0')
+            fo_hooks_run(group, HOOK_ALONE);
+        if (strcmp(word, "protected") == 0)
+            fo_hooks_run(group, HOOK_PROTECTED);
+        snprintf(group->word, sizeof group->word, "%s", word);
+        group->word_since_ns = failover_now_ns(group->failover);
+    }
+    if (serves != group->serves) {
+        group->serves = serves;
+        fo_hooks_run(group, serves ? HOOK_SERVING : HOOK_STOPPED);
+    }
+    return group->word;
+}
+
+// ---- the machine
+
+static void enter(struct group *group, enum group_state next)
+{
+    struct timers *timers = &group->failover->config.timers;
+    uint32_t ms = *(const uint32_t *)(const void *)((char *)timers + states[next].deadline);
+    uint64_t now_ns = failover_now_ns(group->failover);
+
+    group->deadline_ns = now_ns + (uint64_t)ms * states[next].factor * MS;
+    // A command that came to nothing is answered where its group comes to rest.
+    if (next == GROUP_UNDECIDED || next == GROUP_YIELD || next == GROUP_DIVERGED ||
+        next == GROUP_SHADOW || next == GROUP_TALK || next == GROUP_RESET)
+        fo_steps_answer(group, CARRICK_ERR_STATE, "%s", group->reason);
+    if (next == group->state)
+        return;
+    // States that are polled by their deadline would fill the log.
+    failover_say(group->failover,
+                 next == GROUP_LOOK || next == GROUP_UNDECIDED ? CARRICK_LOG_DEBUG
+                                                               : CARRICK_LOG_INFO,
+                 "group %s: %s after %s: %s", group->name, states[next].name,
+                 states[group->state].name, group->reason[0] ? group->reason : "-");
+    group->state = next;
+    group->state_since_ns = now_ns;
+    failover_tell(group);
+}
+
+void fo_group_fire(struct group *group, enum group_event event)
+{
+    for (size_t i = 0; i < fo_group_table_rows; i++) {
+        const struct group_row *row = &fo_group_table[i];
+
+        if (row->state == group->state && row->event == event) {
+            enter(group, row->step(group));
+            break;
+        }
+    }
+    fo_group_word(group);
+}
+
+void fo_group_tick(struct group *group, uint64_t now_ns)
+{
+    fo_claim_tick(group, now_ns);
+    if (now_ns >= group->deadline_ns)
+        fo_group_fire(group, EVENT_DEADLINE);
+}
+
+// ---- the log's word
+
+static void log_changed(void *arg)
+{
+    struct group *group = arg;
+
+    fo_group_fire(group, EVENT_CHANGED);
+    failover_tell(group);
+}
+
+static void log_serving(void *arg, int status, const char *cause)
+{
+    struct group *group = arg;
+
+    if (status != CARRICK_OK)
+        fo_group_reason(group, "the log cannot serve: %.150s",
+                        cause ? cause : "no cause was given");
+    fo_group_fire(group, status == CARRICK_OK ? EVENT_SERVED : EVENT_FAILED);
+}
+
+void fo_group_init(struct group *group, struct failover *failover, const char *name)
+{
+    uint64_t now_ns = failover_now_ns(failover);
+
+    group->failover = failover;
+    snprintf(group->name, sizeof group->name, "%s", name);
+    group->state = GROUP_BOOT;
+    group->state_since_ns = now_ns;
+    group->deadline_ns = now_ns;
+    group->wait_until_ns = now_ns + failover->config.timers.boot_wait_ms * MS;
+    fo_group_reason(group, "this node has just started");
+}
+
+int fo_group_attach(struct group *group)
+{
+    static const struct carrick_log_monitor monitor = {
+        .struct_size = sizeof monitor, .changed = log_changed, .serving = log_serving};
+    const struct carrick_log_ops *ops = group->failover->logs_ops;
+    int status = ops->find(group->failover->logs, group->name, &group->log);
+
+    return status == CARRICK_OK ? ops->attach_monitor(group->log, &monitor, group) : status;
+}

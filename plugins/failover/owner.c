@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What an owner does: it goes alone when its partner is lost, with the arbiter's word before the first lone
+// acknowledgement; brings the partner up to date and makes it a member again; hands the group over.
+#include "steps.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void step_down(struct group *group, const char *why)
+{
+    failover_say(group->failover, CARRICK_LOG_WARNING, "group %s: stops serving: %s", group->name,
+                 why);
+    group->failover->logs_ops->idle(group->log, why);
+    group->wait_until_ns =
+        failover_now_ns(group->failover) + group_timers(group)->boot_wait_ms * MS;
+}
+
+enum group_state fo_owner_refused(struct group *group)
+{
+    enum group_state next;
+
+    group->failover->logs_ops->quiesce(group->log, false);
+    fo_group_reason(group, "%s", group->claim.cause);
+    fo_steps_answer(group, CARRICK_ERR_CONFLICT, "refused: %s", group->reason);
+    step_down(group, "the arbiter's record gives the group to another");
+    group->record_fresh = true;
+    next = fo_step_deciding(group);
+    group->record_fresh = false;
+    return next;
+}
+
+// Does the partner's word say that history went on without this owner?
+static bool superseded(const struct group *group, const struct carrick_log_copy *mine)
+{
+    const struct carrick_log_copy *theirs = &group->theirs.copy;
+
+    if (fo_id_is_zero(theirs->generation.id) ||
+        fo_id_equal(theirs->generation.id, mine->generation.id))
+        return theirs->role == CARRICK_LOG_OWNER;
+    return theirs->role == CARRICK_LOG_OWNER ||
+           fo_id_equal(theirs->generation.parent, mine->generation.id);
+}
+
+// ---- two members
+
+static enum group_state ask_alone(struct group *group)
+{
+    fo_claim_begin(group, CLAIM_ALONE);
+    return GROUP_BOTH_ASK;
+}
+
+static enum group_state alone_without_arbiter(struct group *group)
+{
+    if (!group->failover->config.go_on) {
+        fo_group_reason(group,
+                        "the partner's copy is not there, and on_mirror_loss is \"hold\": writes "
+                        "wait (%.80s)",
+                        group->failover->monitor.reason);
+        return GROUP_BOTH;
+    }
+    return ask_alone(group); // answered by itself
+}
+
+static enum group_state go_alone(struct group *group)
+{
+    return failover_has_arbiter(group->failover) ? ask_alone(group) : alone_without_arbiter(group);
+}
+
+enum group_state fo_both_lost(struct group *group)
+{
+    fo_hooks_run(group, HOOK_LOST);
+    fo_group_reason(group, "the partner is lost: %.120s", group->failover->monitor.reason);
+    return go_alone(group);
+}
+
+enum group_state fo_both_state(struct group *group)
+{
+    const struct carrick_log_copy *theirs = &group->theirs.copy;
+    struct carrick_log_copy mine;
+
+    fo_group_copy(group, &mine);
+    if (superseded(group, &mine)) {
+        fo_group_reason(group, "the partner bears a later generation than this owner");
+        if (failover_has_arbiter(group->failover))
+            return ask_alone(group);
+        if (!fo_id_equal(theirs->generation.parent, mine.generation.id))
+            return GROUP_BOTH; // two owners without an arbiter: nothing is done by itself
+        step_down(group, "the partner took the group over");
+        return fo_step_deciding(group);
+    }
+    if (theirs->role == CARRICK_LOG_SHADOW &&
+        fo_id_equal(theirs->generation.id, mine.generation.id)) {
+        fo_group_reason(group, "both copies are members");
+        return GROUP_BOTH;
+    }
+    if (fo_copy_follows_as_member(theirs, &mine)) {
+        fo_group_reason(group, "waits for the partner to follow");
+        return GROUP_BOTH;
+    }
+    if (theirs->condition == CARRICK_LOG_SCANNING || theirs->condition == CARRICK_LOG_CORRUPT) {
+        // It reads its log, or has it repaired from this one: stall_ms says how long that may take.
+        fo_group_reason(group, "waits for the partner's copy to be whole");
+        return GROUP_BOTH;
+    }
+    fo_group_reason(group, "the partner has come back without a whole copy");
+    // Where there is no arbiter to ask: it says itself that it does not serve, and without a whole copy it never will.
+    return ask_alone(group);
+}
+
+enum group_state fo_both_late(struct group *group)
+{
+    struct failover *failover = group->failover;
+    uint64_t now_ns = failover_now_ns(failover);
+    struct carrick_mirror_state mirror;
+
+    fo_group_mirror(group, &mirror);
+    if (mirror.connected)
+        group->unconnected_ns = 0;
+    else if (group->unconnected_ns == 0)
+        group->unconnected_ns = now_ns;
+    if (failover->monitor.lost)
+        return go_alone(group);
+    if (group->unconnected_ns != 0 &&
+        now_ns - group->unconnected_ns > group_timers(group)->stall_ms * MS) {
+        fo_group_reason(group, "the partner is there, but does not take what is written");
+        return go_alone(group);
+    }
+    if (group->unsettled && mirror.connected && group->claim.purpose == CLAIM_NONE)
+        fo_claim_begin(group, CLAIM_RESTORE);
+    return GROUP_BOTH;
+}
+
+enum group_state fo_both_restored(struct group *group)
+{
+    struct carrick_mirror_state mirror;
+
+    fo_group_mirror(group, &mirror);
+    if (mirror.mirror == CARRICK_MIRROR_JOINING)
+        group->failover->logs_ops->set_mirror(group->log, CARRICK_MIRROR_BOTH, NULL);
+    fo_group_reason(group, "both copies are members");
+    return GROUP_BOTH;
+}
+
+enum group_state fo_both_refused(struct group *group)
+{
+    return fo_owner_refused(group);
+}
+
+enum group_state fo_ask_won(struct group *group)
+{
+    struct failover *failover = group->failover;
+    struct carrick_generation generation;
+    struct carrick_log_copy mine;
+    int status;
+
+    fo_group_copy(group, &mine);
+    fo_generation_of(&group->record, &mine, &generation);
+    status = failover->logs_ops->set_mirror(group->log, CARRICK_MIRROR_ALONE, &generation);
+    if (status != CARRICK_OK) {
+        step_down(group, "the log does not take that it is the only member");
+        return fo_step_deciding(group);
+    }
+    fo_group_reason(group, "the partner is no member any more: %.120s", failover->monitor.reason);
+    return GROUP_ALONE;
+}
+
+enum group_state fo_ask_not_had(struct group *group)
+{
+    fo_claim_drop(group);
+    fo_group_reason(group, "the partner's copy is not there, and %.150s: writes wait",
+                    group->claim.cause[0] ? group->claim.cause
+                                          : "the arbiter did not answer in time");
+    return GROUP_BOTH;
+}
+
+// ---- alone, and the partner's return
+
+enum group_state fo_alone_state(struct group *group)
+{
+    struct failover *failover = group->failover;
+    const struct carrick_log_copy *theirs = &group->theirs.copy;
+    struct carrick_log_copy mine;
+    int status;
+
+    fo_group_copy(group, &mine);
+    if (superseded(group, &mine)) {
+        if (failover_has_arbiter(failover) && group->claim.purpose == CLAIM_NONE)
+            fo_claim_begin(group, CLAIM_LOOK);
+        return GROUP_ALONE;
+    }
+    if (!failover->session || failover->monitor.lost || theirs->role != CARRICK_LOG_SHADOW ||
+        !fo_id_equal(theirs->generation.id, mine.generation.id))
+        return GROUP_ALONE;
+    status = failover->logs_ops->resync(group->log, theirs->last,
+                                        theirs->condition != CARRICK_LOG_WHOLE);
+    // What it lacks is not in the log any more.
+    if (status == CARRICK_ERR_BOUNDS)
+        status = failover->logs_ops->resync(group->log, theirs->last, true);
+    if (status != CARRICK_OK) {
+        fo_group_reason(group, "the partner's copy cannot be brought up to date (status 0x%x)",
+                        (unsigned)status);
+        return GROUP_ALONE;
+    }
+    fo_group_reason(group, "the partner's copy is being brought up to date");
+    return GROUP_RESYNC;
+}
+
+enum group_state fo_alone_late(struct group *group)
+{
+    return group->theirs_known ? fo_alone_state(group) : GROUP_ALONE;
+}
+
+enum group_state fo_alone_looked(struct group *group)
+{
+    struct carrick_log_copy mine;
+
+    fo_group_copy(group, &mine);
+    if (fo_copy_is_current(&mine, group->failover->host->base->node, &group->record))
+        return GROUP_ALONE;
+    snprintf(group->claim.cause, sizeof group->claim.cause, "%s",
+             "the arbiter's record gives the group to another");
+    return fo_owner_refused(group);
+}
+
+enum group_state fo_resync_changed(struct group *group)
+{
+    struct failover *failover = group->failover;
+    struct carrick_mirror_state mirror;
+    int status;
+
+    fo_group_mirror(group, &mirror);
+    if (mirror.log.state == CARRICK_RESYNC_FAILED || mirror.shelf.state == CARRICK_RESYNC_FAILED) {
+        const struct carrick_resync *bad =
+            mirror.log.state == CARRICK_RESYNC_FAILED ? &mirror.log : &mirror.shelf;
+        fo_group_reason(group, "bringing the partner up to date failed: %.127s", bad->cause);
+        return GROUP_ALONE; // again after retry_ms
+    }
+    if (mirror.log.state != CARRICK_RESYNC_EQUAL || mirror.shelf.state != CARRICK_RESYNC_EQUAL)
+        return GROUP_RESYNC;
+    status = failover->logs_ops->set_mirror(group->log, CARRICK_MIRROR_JOINING, NULL);
+    if (status != CARRICK_OK)
+        return GROUP_RESYNC;
+    fo_group_reason(group, "the partner's copy is equal and becomes a member");
+    failover_send(group, MESSAGE_JOIN);
+    return GROUP_JOIN;
+}
+
+enum group_state fo_resync_ended(struct group *group)
+{
+    fo_group_reason(group, "the partner went away while it was brought up to date");
+    return GROUP_ALONE;
+}
+
+enum group_state fo_resync_state(struct group *group)
+{
+    struct carrick_log_copy mine;
+
+    fo_group_copy(group, &mine);
+    if (group->theirs.copy.role == CARRICK_LOG_SHADOW &&
+        fo_id_equal(group->theirs.copy.generation.id, mine.generation.id))
+        return GROUP_RESYNC;
+    return fo_resync_ended(group);
+}
+
+enum group_state fo_join_joined(struct group *group)
+{
+    fo_claim_begin(group, CLAIM_JOIN);
+    return GROUP_JOIN_ASK;
+}
+
+enum group_state fo_join_ended(struct group *group)
+{
+    // The record does not name the partner yet, so its acknowledgement is not needed.
+    group->failover->logs_ops->set_mirror(group->log, CARRICK_MIRROR_ALONE, NULL);
+    fo_group_reason(group, "the partner did not confirm that its copy is equal");
+    return GROUP_ALONE;
+}
+
+enum group_state fo_join_won(struct group *group)
+{
+    group->failover->logs_ops->set_mirror(group->log, CARRICK_MIRROR_BOTH, NULL);
+    group->unconnected_ns = 0;
+    fo_group_reason(group, "both copies are members");
+    return GROUP_BOTH;
+}
+
+enum group_state fo_join_not_had(struct group *group)
+{
+    fo_claim_drop(group);
+    fo_group_reason(group, "the partner's copy is equal, but %.150s",
+                    group->claim.cause[0] ? group->claim.cause
+                                          : "the arbiter did not answer in time");
+    // Where the change may still come to stand, the partner counts: its acknowledgement stays needed.
+    if (group->unsettled)
+        return GROUP_BOTH;
+    group->failover->logs_ops->set_mirror(group->log, CARRICK_MIRROR_ALONE, NULL);
+    return GROUP_ALONE;
+}
+
+// ---- hand-over
+
+static bool all_is_acknowledged(const struct group *group)
+{
+    struct carrick_mirror_state mirror;
+    struct carrick_log_copy mine;
+
+    fo_group_copy(group, &mine);
+    fo_group_mirror(group, &mirror);
+    return mine.last == mine.acknowledged && mirror.connected &&
+           mirror.mirror == CARRICK_MIRROR_BOTH;
+}
+
+enum group_state fo_both_give(struct group *group)
+{
+    struct carrick_mirror_state mirror;
+
+    fo_group_mirror(group, &mirror);
+    if (!mirror.connected) {
+        // No link is left to hand anything over by: this node stops, and its partner, which holds every acknowledged
+        // write, takes the group over.
+        step_down(group, "an operator gives the group away while no link stands");
+        fo_steps_answer(group, CARRICK_OK, "this node serves group %s no more; %s takes it over",
+                        group->name, fo_group_peer_name(group));
+        fo_group_reason(group, "given away by an operator");
+        return GROUP_UNDECIDED;
+    }
+    group->failover->logs_ops->quiesce(group->log, true);
+    fo_group_reason(group, "hand-over: waits until all is acknowledged");
+    return all_is_acknowledged(group) ? fo_quiet_changed(group) : GROUP_QUIET;
+}
+
+enum group_state fo_quiet_changed(struct group *group)
+{
+    if (!all_is_acknowledged(group))
+        return GROUP_QUIET;
+    fo_claim_begin(group, CLAIM_HANDOVER);
+    return GROUP_HAND_ASK;
+}
+
+enum group_state fo_quiet_over(struct group *group)
+{
+    group->failover->logs_ops->quiesce(group->log, false);
+    fo_group_reason(group,
+                    "the hand-over did not come about: what was in flight was not acknowledged "
+                    "in time");
+    fo_steps_answer(group, CARRICK_ERR_TIMEOUT, "%s", group->reason);
+    return group->failover->monitor.lost ? go_alone(group) : GROUP_BOTH;
+}
+
+enum group_state fo_hand_won(struct group *group)
+{
+    group->handovers++;
+    group->failover->logs_ops->idle(group->log, "handed over");
+    group->failover->logs_ops->quiesce(group->log, false);
+    group->wait_until_ns =
+        failover_now_ns(group->failover) + group_timers(group)->boot_wait_ms * MS;
+    group->given_until_ns =
+        failover_now_ns(group->failover) + group_timers(group)->handover_ms * MS;
+    fo_group_reason(group, "handed over to %s", fo_group_peer_name(group));
+    failover_send(group, MESSAGE_HANDOVER);
+    fo_steps_answer(group, CARRICK_OK, "group %s is handed over to %s", group->name,
+                    fo_group_peer_name(group));
+    return GROUP_YIELD;
+}
+
+enum group_state fo_hand_not_had(struct group *group)
+{
+    fo_claim_drop(group);
+    group->failover->logs_ops->quiesce(group->log, false);
+    fo_group_reason(group, "the hand-over did not come about: %.150s", group->claim.cause);
+    fo_steps_answer(group, CARRICK_ERR_UNREACHABLE, "%s", group->reason);
+    return GROUP_BOTH; // still a member, and so is the partner, whichever of both the record names
+}
