@@ -10,11 +10,11 @@ import socket
 import threading
 import time
 
-from lib import ECHO, PATIENCE, check, free_port, loopback_link, main, manager, tcp_link, test, wait_for
+from lib import ECHO, LOOPBACK, PATIENCE, check, free_port, loopback_link, main, manager, tcp_link, test, wait_for
 
 
 def dial(port, timeout_s=2.0):
-    return socket.create_connection(("127.0.0.1", port), timeout_s)
+    return socket.create_connection((LOOPBACK, port), timeout_s)
 
 
 def drain(sock, timeout_s=0.2):
@@ -47,7 +47,7 @@ class Relay:
         self.port, self.target = free_port(), target_port
         self.limit, self.after = None, "pass"  # bytes each way; then: pass, stall, close
         self.first = []  # what a connecting side said first, recorded for replay
-        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.listener = socket.create_server((LOOPBACK, self.port))
         self.pairs, self.closed = [], False
         world.cleanups.append(self.close)
         threading.Thread(target=self._accept, daemon=True).start()
@@ -113,7 +113,7 @@ def relayed_pair(world, start=True):
     relays = {name: Relay(world, port) for name, port in ports.items()}  # relays[n] leads to n
     nodes = []
     for name, partner in (("alpha", "beta"), ("beta", "alpha")):
-        place = {name: ("127.0.0.1", ports[name]), partner: ("127.0.0.1", relays[partner].port)}
+        place = {name: (LOOPBACK, ports[name]), partner: (LOOPBACK, relays[partner].port)}
         link = tcp_link("left", place["alpha"], place["beta"])
         nodes.append(world.node(name, world.config([manager(links=[link], clients=[ECHO])])))
     if start:
@@ -266,7 +266,7 @@ class FakePartner:
     """Listens where beta should be, and answers with what answer(n) says; also dials alpha with the same."""
 
     def __init__(self, world, port, answer):
-        self.listener = socket.create_server(("127.0.0.1", port))
+        self.listener = socket.create_server((LOOPBACK, port))
         self.answer, self.count, self.closed = answer, 0, False
         world.cleanups.append(self.close)
         threading.Thread(target=self._serve, daemon=True).start()
@@ -326,7 +326,7 @@ def a_partner_that_answers_with_what_it_was_sent(world):
     alpha = world.node("alpha", world.config([manager(links=[link])]))
     port = link["nodes"]["alpha"]["port"]
     relay_port = link["nodes"]["beta"]["port"]
-    listener = socket.create_server(("127.0.0.1", relay_port))
+    listener = socket.create_server((LOOPBACK, relay_port))
     world.cleanups.append(listener.close)
     seen = []
 

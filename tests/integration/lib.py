@@ -72,14 +72,17 @@ def run(*command, timeout_s=30, **options):
     return done.stdout
 
 
+# A loopback address of this script's own: scripts that run at the same time cannot take each other's ports.
+LOOPBACK = f"127.{1 + (os.getpid() >> 16) % 200}.{(os.getpid() >> 8) & 255}.{os.getpid() & 255 or 1}"
+
 _ports = set()
 
 
 def free_port():
-    """A port on loopback that nobody has now, and that no other call here got."""
+    """A port on LOOPBACK that nobody has now, and that no other call here got."""
     while True:
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((LOOPBACK, 0))
             port = probe.getsockname()[1]
         # Outgoing connections take their ports from the same range: stay clear of it where possible.
         if port not in _ports:
@@ -112,7 +115,7 @@ def tcp_link(name, alpha, beta, **config):
 
 
 def loopback_link(name):
-    return tcp_link(name, ("127.0.0.1", free_port()), ("127.0.0.1", free_port()))
+    return tcp_link(name, (LOOPBACK, free_port()), (LOOPBACK, free_port()))
 
 
 def manager(name="main", links=None, clients=None, **more):

@@ -38,7 +38,7 @@ MISTAKES = [
     ('"cluster": "store1"', '"cluster": 7', ["7", "name"], 1),
     ('"cluster": "store1"', '"cluster": "store 1"', ["store 1"], 1),
     ('"port": ', '"port": 1', [], 1),  # a digit too many: out of range
-    ('"address": "127.0.0.1"', '"adress": "127.0.0.1"', ["adress", "address"], 1),
+    ('"address": "', '"adress": "', ["adress", "address"], 1),
     ('"transport": "tcp"', '"transport": "tpc"', ["tpc"], 1),
     ('"transport": "tcp"', '"transport": "round_robin"', ["round_robin", "policy"], 1),
     ('"plugin": "round_robin"', '"plugin": "round_robbin"', ["round_robbin"], 1),

@@ -14,7 +14,7 @@ import subprocess
 import urllib.error
 import urllib.request
 
-from lib import BUILD, CommandError, check, free_port, main, manager, run, test, wait_for
+from lib import BUILD, LOOPBACK, CommandError, check, free_port, main, manager, run, test, wait_for
 
 CARRICKD = BUILD / "bin/carrickd"
 
@@ -316,7 +316,7 @@ def changes_are_logged_with_who_asked(world):
 
 
 def get(port, path="/metrics", accept="*/*"):
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Accept": accept})
+    request = urllib.request.Request(f"http://{LOOPBACK}:{port}{path}", headers={"Accept": accept})
     with urllib.request.urlopen(request, timeout=20) as answer:
         return answer.headers["Content-Type"], answer.read().decode()
 
@@ -343,7 +343,7 @@ def parse(text):
 @test
 def metrics_of_all_managers(world):
     port = free_port()
-    node = launch(lonely(world, [manager("first"), manager("second")], metrics={"listen": {"alpha": f"127.0.0.1:{port}"}}))
+    node = launch(lonely(world, [manager("first"), manager("second")], metrics={"listen": {"alpha": f"{LOOPBACK}:{port}"}}))
     kind, text = get(port)
     check(kind.startswith("text/plain; version=0.0.4"), kind)
     families = parse(text)
@@ -364,7 +364,7 @@ def metrics_of_all_managers(world):
 @test
 def metrics_when_a_manager_stands_still(world):
     port = free_port()
-    stuck = Stuck(world, metrics={"listen": {"alpha": f"127.0.0.1:{port}"}})
+    stuck = Stuck(world, metrics={"listen": {"alpha": f"{LOOPBACK}:{port}"}})
     launch(stuck.node)
     get(port)
     stuck.block()
@@ -380,10 +380,10 @@ def metrics_when_a_manager_stands_still(world):
 @test
 def metrics_port_that_is_taken(world):
     with contextlib.closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind((LOOPBACK, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        node = launch(lonely(world, metrics={"listen": {"alpha": f"127.0.0.1:{port}"}}))
+        node = launch(lonely(world, metrics={"listen": {"alpha": f"{LOOPBACK}:{port}"}}))
         wait_for(lambda: "metrics-failed" in node.log() and str(port) in node.log(), "it to be said")
         check(node.cli("version"), "the daemon goes on")
 

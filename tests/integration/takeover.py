@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes die, freeze and come back under a load whose every answer is checked: no acknowledged write is lost, no read is stale,
+and somebody serves."""
+import os
+import random
+import signal
+import time
+
+from lib import check, main, needs_root, test, wait_for
+from nbd_load import WRITE, Gone, Load, Nbd, block_of
+from net import Net
+from storage import Storage
+
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "20"))
+
+
+def begin(world, **options):
+    storage = Storage(world, **options).start().wait_protected()
+    load = Load(storage.exports("disk1"), blocks=512).start()
+    wait_answers(load)
+    return storage, load
+
+
+def wait_answers(load, count=100, timeout_s=20):
+    at = time.monotonic()
+    wait_for(lambda: load.answers_since(at) >= count, "answers to the load", timeout_s)
+    check(not load.wrong, f"wrong: {load.wrong[:5]}")
+
+
+def finish(storage, load):
+    load.stop()
+    wrong = load.verify()
+    check(not wrong, f"{len(wrong)} wrong: {wrong[:5]}")
+    storage.check_copies()
+
+
+@test
+def owner_killed_and_back(world):
+    storage, load = begin(world)
+    storage.alpha.kill()
+    wait_answers(load)
+    storage.wait_state("beta", "alone")
+    storage.alpha.start()
+    storage.wait_protected(30)
+    check(storage.group("beta")["owner"] == "beta", "the group moved back by itself")
+    wait_answers(load)
+    finish(storage, load)
+
+
+@test
+def shadow_killed_and_back(world):
+    storage, load = begin(world)
+    storage.beta.kill()
+    storage.wait_state("alpha", "alone")
+    wait_answers(load)
+    storage.beta.start()
+    storage.wait_protected(30)
+    wait_answers(load)
+    finish(storage, load)
+
+
+@test
+def owner_back_within_the_detection_time(world):
+    storage, load = begin(world)
+    storage.alpha.kill()
+    storage.alpha.start()
+    storage.wait_protected(30)
+    wait_answers(load)
+    finish(storage, load)
+
+
+@test
+def two_takeovers_in_a_row(world):
+    storage, load = begin(world)
+    for first, second in (("alpha", "beta"), ("beta", "alpha"), ("alpha", "beta")):
+        storage.nodes[first].kill()
+        storage.wait_state(second, "alone")
+        wait_answers(load)
+        storage.nodes[first].start()
+        storage.wait_protected(30)
+        wait_answers(load)
+    finish(storage, load)
+
+
+@test
+def both_killed_and_started_in_either_order(world):
+    storage, load = begin(world)
+    for first, second in (("alpha", "beta"), ("beta", "alpha")):
+        for node in (first, second):
+            storage.nodes[node].kill()
+        storage.nodes[first].start()
+        time.sleep(0.3)  # not a wait for anything: the head start that the first one gets
+        storage.nodes[second].start()
+        storage.wait_protected(30)
+        wait_answers(load)
+    finish(storage, load)
+
+
+@test
+def planned_handover_and_giveback(world):
+    storage, load = begin(world)
+    storage.alpha.cli("handover", "g1")
+    wait_for(lambda: (storage.group("beta") or {}).get("owner") == "beta", "beta to own the group", 15)
+    storage.wait_protected()
+    wait_answers(load)
+    storage.beta.cli("giveback", "g1")
+    wait_for(lambda: (storage.group("alpha") or {}).get("owner") == "alpha", "alpha to own the group", 15)
+    storage.wait_protected()
+    wait_answers(load)
+    finish(storage, load)
+
+
+@test
+def owner_frozen_overwritten_and_thawed(world):
+    storage, load = begin(world)
+    for _ in range(3):
+        owner = storage.group("alpha")["owner"]
+        other = "beta" if owner == "alpha" else "alpha"
+        storage.nodes[owner].signal(signal.SIGSTOP)
+        try:
+            storage.wait_state(other, "alone")
+            wait_answers(load, 500)
+        finally:
+            storage.nodes[owner].signal(signal.SIGCONT)
+        storage.wait_protected(30)
+        check(storage.group("alpha")["owner"] == other, "ownership went back by itself")
+        wait_answers(load)
+    finish(storage, load)
+
+
+@test
+def write_queued_in_an_old_nbdkit_never_lands(world):
+    storage = Storage(world).start().wait_protected()
+    old = Nbd(storage.export("alpha", "disk1"))
+    old.ask(WRITE, 0, data=block_of(1, 0, 1))
+    frozen = storage.servers[("alpha", "disk1")]
+    frozen.send_signal(signal.SIGSTOP)
+    try:
+        old.submit(WRITE, 0, data=block_of(1, 0, 2))
+        storage.alpha.kill()
+        storage.wait_state("beta", "alone")
+        new = Nbd(storage.export("beta", "disk1"))
+        new.ask(WRITE, 0, data=block_of(1, 0, 3))
+        storage.alpha.start()
+        storage.wait_protected(30)
+        storage.beta.cli("giveback", "g1")
+        wait_for(lambda: (storage.group("alpha") or {}).get("owner") == "alpha", "alpha to own the group", 15)
+    finally:
+        frozen.send_signal(signal.SIGCONT)
+    try:
+        old.receive()
+        check(False, "the old connection was answered")
+    except Gone:
+        pass
+    now = Nbd(storage.export("alpha", "disk1"))
+    check(now.ask(0, 0, 4096) == block_of(1, 0, 3), "the queued write landed")
+
+
+@test
+def nbdkit_killed(world):
+    storage, load = begin(world)
+    storage.servers[("alpha", "disk1")].kill()
+    storage.servers[("alpha", "disk1")].wait()
+    storage.serve("alpha", "disk1")
+    wait_answers(load)
+    finish(storage, load)
+
+
+@test
+def killed_at_random_moments(world):
+    """Either daemon, both, or nbdkit; also while the last fault is still being mended."""
+    storage, load = begin(world)
+    dice = random.Random(int(os.environ.get("KILL_SEED", "1")))
+    for number in range(ROUNDS):
+        victims = dice.choice((["alpha"], ["beta"], ["alpha", "beta"], ["nbdkit"]))
+        time.sleep(dice.random() * 0.5)  # not a wait for anything: the random moment
+        if victims == ["nbdkit"]:
+            key = dice.choice(sorted(storage.servers))
+            storage.servers[key].kill()
+            storage.servers[key].wait()
+            storage.serve(*key)
+        else:
+            for victim in victims:
+                storage.nodes[victim].kill()
+            time.sleep(dice.choice((0, 0.05, 1.0)))
+            for victim in victims:
+                storage.nodes[victim].start(follow=False, wait=False)
+        if dice.random() < 0.7:
+            storage.wait_protected(60)
+        wait_answers(load, timeout_s=60)
+        print(f"     round {number}: {'+'.join(victims)}", flush=True)
+    storage.wait_protected(60)
+    finish(storage, load)
+
+
+# ---- partitions
+
+
+def partition(world, cut, mend, timers="fast"):
+    net = Net(world)
+    storage, load = begin(world, net=net, timers=timers)
+    for link in net.links:
+        cut(net, link)
+    wait_for(lambda: {storage.state("alpha"), storage.state("beta")} & {"alone"}, "one node to go on alone", 20)
+    wait_answers(load)
+    serving = [name for name in storage.nodes if storage.state(name) == "alone"]
+    check(len(serving) == 1, f"{serving} serve")
+    for link in net.links:
+        mend(net, link)
+    storage.wait_protected(60)
+    wait_answers(load)
+    finish(storage, load)
+
+
+@test
+@needs_root
+def all_cables_pulled(world):
+    partition(world, lambda net, link: net.cut("beta", link), lambda net, link: net.mend("beta", link))
+
+
+@test
+@needs_root
+def all_links_drop_silently(world):
+    partition(world, lambda net, link: net.drop("alpha", link), lambda net, link: net.undrop("alpha", link))
+
+
+@test
+@needs_root
+def all_links_lose_one_way(world):
+    partition(world, lambda net, link: net.drop_one_way("beta", link), lambda net, link: net.undrop_one_way("beta", link))
+
+
+@test
+@needs_root
+def links_flap(world):
+    net = Net(world)
+    storage, load = begin(world, net=net)
+    for _ in range(5):
+        for link in net.links:
+            net.cut("beta", link)
+        time.sleep(0.1)  # not a wait for anything: how long the cables are out
+        for link in net.links:
+            net.mend("beta", link)
+        time.sleep(0.2)
+    storage.wait_protected(60)
+    wait_answers(load)
+    finish(storage, load)
+
+
+if __name__ == "__main__":
+    main()
