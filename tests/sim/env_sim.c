@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE_BYTES 4096u
+#include "tests/sim/env_sim_disk.h"
+
 #define WORK_NS 50000u // longest time that a worker waits, and works
 
 enum event_kind {
@@ -22,7 +23,8 @@ struct event {
     void (*fn)(void *arg);
     void (*done)(void *arg);
     void *arg;
-    bool gone; // destroyed while it ran
+    uint64_t work_ns; // EVENT_WORK: how long it takes
+    bool gone;        // destroyed while it ran
     bool running;
 };
 
@@ -39,7 +41,8 @@ struct env_sim {
     bool frozen, clock_stops;
     uint64_t frozen_at_ns;
     uint64_t behind_ns; // what its clock has missed
-    unsigned timers, memories, works;
+    unsigned timers, works;
+    struct sim_storage storage;
 };
 
 // ---- chance
@@ -155,7 +158,7 @@ static void event_run(struct event *event)
     case EVENT_WORK:
         event->fn(event->arg);
         event->kind = EVENT_DONE;
-        event_put(event, env->options.clock->now_ns + sim_random_below(&env->random, WORK_NS));
+        event_put(event, env->options.clock->now_ns + event->work_ns);
         break;
     case EVENT_DONE:
         env->works--;
@@ -302,7 +305,8 @@ static void sim_watch_destroy(struct env_watch *watch)
     (void)watch;
 }
 
-static int sim_work(struct env *base, void (*work)(void *arg), void (*done)(void *arg), void *arg)
+int env_sim_job(struct env *base, uint64_t wait_ns, uint64_t work_ns, void (*work)(void *arg),
+                void (*done)(void *arg), void *arg)
 {
     struct env_sim *env = sim_of(base);
     struct event *event = calloc(1, sizeof(*event));
@@ -314,36 +318,23 @@ static int sim_work(struct env *base, void (*work)(void *arg), void (*done)(void
     event->fn = work;
     event->done = done;
     event->arg = arg;
+    event->work_ns = work_ns;
     env->works++;
-    event_put(event, env->options.clock->now_ns + sim_random_below(&env->random, WORK_NS));
+    event_put(event, env->options.clock->now_ns + wait_ns);
     return CARRICK_OK;
 }
 
-static int sim_memory_map(struct env *base, uint64_t bytes, int fd, uint64_t offset,
-                          struct env_memory *memory)
+static int sim_work(struct env *base, void (*work)(void *arg), void (*done)(void *arg), void *arg)
 {
     struct env_sim *env = sim_of(base);
+    uint64_t wait_ns = sim_random_below(&env->random, WORK_NS);
 
-    (void)offset;
-    if (fd >= 0)
-        return CARRICK_ERR_NOT_SUPPORTED;
-    memory->bytes = (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-    memory->address = aligned_alloc(PAGE_BYTES, memory->bytes);
-    memory->fd = -1;
-    if (memory->address == NULL)
-        return CARRICK_ERR_NO_MEMORY;
-    memset(memory->address, 0, memory->bytes);
-    env->memories++;
-    return CARRICK_OK;
+    return env_sim_job(base, wait_ns, sim_random_below(&env->random, WORK_NS), work, done, arg);
 }
 
-static void sim_memory_unmap(struct env *base, struct env_memory *memory)
+struct sim_storage *env_sim_storage(struct env *base)
 {
-    if (memory->address == NULL)
-        return;
-    free(memory->address);
-    memory->address = NULL;
-    sim_of(base)->memories--;
+    return &sim_of(base)->storage;
 }
 
 static const struct env_ops sim_env_ops = {
@@ -357,8 +348,13 @@ static const struct env_ops sim_env_ops = {
     .watch_create = sim_watch_create,
     .watch_destroy = sim_watch_destroy,
     .work = sim_work,
-    .memory_map = sim_memory_map,
-    .memory_unmap = sim_memory_unmap,
+    .memory_map = env_sim_memory_map,
+    .memory_unmap = env_sim_memory_unmap,
+    .memory_open = env_sim_memory_open,
+    .file_open = env_sim_file_open,
+    .file_submit = env_sim_file_submit,
+    .file_read_now = env_sim_file_read_now,
+    .file_close = env_sim_file_close,
 };
 
 struct env_sim *env_sim_create(const struct env_sim_options *options)
@@ -369,6 +365,7 @@ struct env_sim *env_sim_create(const struct env_sim_options *options)
         abort();
     env->base.ops = &sim_env_ops;
     env->options = *options;
+    env->storage.disk = options->disk;
     sim_random_init(&env->random, options->seed, "random");
     sim_random_init(&env->ties, options->seed, "ties");
     return env;
@@ -376,7 +373,7 @@ struct env_sim *env_sim_create(const struct env_sim_options *options)
 
 unsigned env_sim_destroy(struct env_sim *env)
 {
-    unsigned left = env->timers + env->memories + env->works;
+    unsigned left = env->timers + env->works + sim_storage_left(&env->storage);
 
     free(env->heap);
     free(env);

@@ -23,10 +23,12 @@ uint64_t sim_random_between(struct sim_random *random, uint64_t low, uint64_t hi
 bool sim_random_percent(struct sim_random *random, unsigned percent);
 
 struct env_sim;
+struct sim_disk;
 
 struct env_sim_options {
     struct sim_clock *clock;
     uint64_t seed;
+    struct sim_disk *disk;  // outlives the env; NULL: there is none
     uint64_t jitter_max_ns; // a timer is late by up to so much
     void (*log)(void *arg, const struct env_record *record);
     void *arg;

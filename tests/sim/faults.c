@@ -84,7 +84,7 @@ static void device_back(struct world *world, unsigned link, unsigned node)
     sim_device_insert(world->fabric, link_address(address, node, link));
 }
 
-static void node_back(struct world *world, unsigned node, unsigned unused)
+void node_back(struct world *world, unsigned node, unsigned unused)
 {
     (void)unused;
     node_start(world, node);
@@ -139,7 +139,7 @@ static void command(struct world *world, unsigned index, const char *word, const
 }
 
 // How long something goes on: from less than a probe to longer than a session lasts without its links.
-static uint64_t draw_time_ns(struct world *world)
+uint64_t draw_time_ns(struct world *world)
 {
     const struct config_timers *timers = &world->timers;
     struct sim_random *random = &world->random;
@@ -302,6 +302,21 @@ void fault_make(struct world *world, enum fault_kind kind)
 void fault_random(struct world *world)
 {
     fault_make(world, (enum fault_kind)sim_random_below(&world->random, FAULT_COUNT));
+}
+
+void fault_random_path(struct world *world)
+{
+    fault_make(world, (enum fault_kind)sim_random_below(&world->random, FAULT_REMOVE + 1));
+}
+
+void paths_fault(struct world *world, unsigned faults, uint64_t time_ns)
+{
+    char a[8], b[8];
+
+    for (unsigned i = 0; i < world->links; i++) {
+        sim_path_fault(world->fabric, link_address(a, 0, i), link_address(b, 1, i), faults);
+        action_add(world, time_ns, path_heal, i, 0, true);
+    }
 }
 
 void faults_end(struct world *world)

@@ -173,30 +173,39 @@ void judge_ready(struct world *world, unsigned pair, unsigned index,
     if (session->ready[index] || session->ended[index])
         world_fail(world, "%s/%s: ready twice for one session", node, name);
     session->ready[index] = true;
-    memset(side->received, 0, sizeof(side->received));
-    memset(side->closed_here, 0, sizeof(side->closed_here));
-    memset(side->sends_posted, 0, sizeof(side->sends_posted));
-    memset(side->sends_completed, 0, sizeof(side->sends_completed));
+    memset(side->opening, 0, sizeof(side->opening));
+}
+
+struct pair_opening *pair_opening_at(struct pair_side *side, uint32_t vi, uint32_t number)
+{
+    struct pair_opening *opening = &side->opening[vi][number % PAIR_OPENINGS];
+
+    if (opening->number != number)
+        *opening = (struct pair_opening){.number = number};
+    return opening;
 }
 
 // A VI that the partner closes: the sends that had completed there have all come before. When the session ends without
 // order, what is still in the hands of a device is lost with it.
-void judge_vi_closed(struct world *world, unsigned pair, unsigned index, uint32_t vi)
+void judge_vi_closed(struct world *world, unsigned pair, unsigned index, uint32_t vi,
+                     uint32_t opening)
 {
-    const struct pair_side *side = &world->pair[pair].side[index];
-    const struct pair_side *other = &world->pair[pair].side[!index];
+    struct pair_side *side = &world->pair[pair].side[index];
+    struct pair_side *other = &world->pair[pair].side[!index];
     enum carrick_session_state state = world->node[index].manager->session.state;
+    uint64_t completed = other->opening[vi][opening % PAIR_OPENINGS].completed;
+    const struct pair_opening *here = pair_opening_at(side, vi, opening);
 
-    if (side->closed_here[vi] || other->session != side->session ||
+    if (here->closed_here || other->session != side->session ||
+        other->opening[vi][opening % PAIR_OPENINGS].number != opening ||
         (state != CARRICK_SESSION_UP && state != CARRICK_SESSION_ENDING))
         return;
-    if (other->sends_completed[vi] > side->received[vi])
+    if (completed > here->received)
         world_fail(world,
                    "%s/%s vi %u: closed by the partner, where %llu sends had completed; %llu have "
                    "arrived",
                    world->node[index].name, world->pair[pair].name, vi,
-                   (unsigned long long)other->sends_completed[vi],
-                   (unsigned long long)side->received[vi]);
+                   (unsigned long long)completed, (unsigned long long)here->received);
 }
 
 void judge_ended(struct world *world, unsigned pair, unsigned index)
@@ -281,20 +290,31 @@ static void region_quiet(struct world *world, unsigned pair, unsigned writer, un
     }
 }
 
+// VIs that were closed are open again on both sides, as the same opening, and no send of it is missing.
+static void vi_quiet(struct world *world, unsigned pair, unsigned writer, uint32_t vi)
+{
+    struct pair_side *side = &world->pair[pair].side[writer];
+    struct pair_side *other = &world->pair[pair].side[!writer];
+    uint32_t number = client_opening(side->instance, vi);
+    uint64_t posted = pair_opening_at(side, vi, number)->posted;
+    uint64_t received = pair_opening_at(other, vi, number)->received;
+
+    if (number == 0 || client_opening(other->instance, vi) != number)
+        world_fail(world, "%s/%s vi %u: opening %u here, %u there", world->node[writer].name,
+                   world->pair[pair].name, vi, number, client_opening(other->instance, vi));
+    if (posted != received)
+        world_fail(world, "%s/%s vi %u: %llu sends posted, %llu arrived", world->node[writer].name,
+                   world->pair[pair].name, vi, (unsigned long long)posted,
+                   (unsigned long long)received);
+}
+
 void judge_quiet(struct world *world)
 {
     for (unsigned pair = 0; pair < world->pairs; pair++)
         for (unsigned writer = 0; writer < 2; writer++) {
-            const struct pair_side *side = &world->pair[pair].side[writer];
-            const struct pair_side *other = &world->pair[pair].side[!writer];
-
-            for (unsigned region = 0; region < side->regions; region++)
+            for (unsigned region = 0; region < world->pair[pair].side[writer].regions; region++)
                 region_quiet(world, pair, writer, region);
             for (uint32_t vi = 0; vi < world->pair[pair].vis; vi++)
-                if (side->sends_posted[vi] != other->received[vi])
-                    world_fail(world, "%s/%s vi %u: %llu sends posted, %llu arrived",
-                               world->node[writer].name, world->pair[pair].name, vi,
-                               (unsigned long long)side->sends_posted[vi],
-                               (unsigned long long)other->received[vi]);
+                vi_quiet(world, pair, writer, vi);
         }
 }

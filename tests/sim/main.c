@@ -2,7 +2,7 @@
 // needs plugin: sim
 //
 // carrick-sim: histories of two simulated nodes, each given by its seed alone.
-#include "tests/sim/world.h"
+#include "tests/sim/storage.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -287,6 +287,11 @@ static struct tally suite(const struct options *given)
              (unsigned long long)failures);
     check_print(&tally, what, ghosts.failed == 0 && ghosts.numbers.link_failures >= failures);
     check_print(&tally, "a seed replays to the same history", replays_alike(given));
+    check_print(&tally, "the disk keeps what syncs promise, and no more",
+                disk_keeps_what_syncs_promise());
+    check_print(&tally, "the disk tells of its errors", disk_tells_errors());
+    check_print(&tally, "named memory outlives the daemon, and not the power",
+                memory_outlives_the_daemon());
     check_print(&tally, "goes red when the fence is taken out",
                 goes_red(given, true, false, RED_HISTORIES));
     check_print(&tally, "goes red when replay ignores what the partner confirmed",

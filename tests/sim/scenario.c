@@ -2,7 +2,7 @@
 //
 // Kinds of histories. All end the same way: when nothing is wrong any more, the session must be up on both nodes within
 // a bound, operations must complete, and at the end the nodes must stop in order.
-#include "tests/sim/world.h"
+#include "tests/sim/storage.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -42,12 +42,19 @@ static bool is_quiet(struct world *world)
         return false;
     for (unsigned i = 0; i < world->pairs; i++)
         for (unsigned j = 0; j < 2; j++) {
-            const struct pair_side *side = &world->pair[i].side[j];
-            const struct pair_side *other = &world->pair[i].side[!j];
+            struct pair_side *side = &world->pair[i].side[j];
+            struct pair_side *other = &world->pair[i].side[!j];
 
-            if (side->outstanding > 0 ||
-                memcmp(side->sends_posted, other->received, sizeof(side->sends_posted)) != 0)
+            if (side->outstanding > 0)
                 return false;
+            for (uint32_t vi = 0; vi < world->pair[i].vis; vi++) {
+                uint32_t number = client_opening(side->instance, vi);
+
+                if (number == 0 || number != client_opening(other->instance, vi) ||
+                    pair_opening_at(side, vi, number)->posted !=
+                        pair_opening_at(other, vi, number)->received)
+                    return false;
+            }
         }
     return true;
 }
@@ -385,14 +392,22 @@ static void run_refusal(struct world *world)
 }
 
 const struct scenario scenarios[] = {
-    {"mixed", "all faults, at any time", NULL, run_mixed},
-    {"bringup", "a fault in a state of bring-up or of its end", NULL, run_bringup},
-    {"crash", "nodes die, stand still, stop and start", NULL, run_crash},
-    {"links", "one link after the other fails, the session stays", setup_links, run_links},
+    {"mixed", "all faults, at any time", NULL, run_mixed, false},
+    {"bringup", "a fault in a state of bring-up or of its end", NULL, run_bringup, false},
+    {"crash", "nodes die, stand still, stop and start", NULL, run_crash, false},
+    {"links", "one link after the other fails, the session stays", setup_links, run_links, false},
     {"ghost", "links are cut again and again, what was under way lands late", setup_ghost,
-     run_ghost},
-    {"refusal", "nodes that do not belong together", NULL, run_refusal},
-    {"calm", "nothing goes wrong", NULL, run_calm},
+     run_ghost, false},
+    {"refusal", "nodes that do not belong together", NULL, run_refusal, false},
+    {"calm", "nothing goes wrong", NULL, run_calm, false},
+    {"storage", "storage: all faults, at any time", NULL, storage_run_mixed, true},
+    {"storage-calm", "storage: nothing goes wrong", NULL, storage_run_calm, true},
+    {"storage-crash", "storage: daemons are killed, power is lost", NULL, storage_run_crash, true},
+    {"storage-split", "storage: freezes, partitions, an arbiter that is away", NULL,
+     storage_run_split, true},
+    {"storage-disk", "storage: disks fail, are full, are slow", NULL, storage_run_disk, true},
+    {"storage-handover", "storage: hand-over, and faults in its middle", NULL,
+     storage_run_handover, true},
 };
 const unsigned scenario_count = sizeof(scenarios) / sizeof(scenarios[0]);
 

@@ -35,16 +35,53 @@ static void think(struct carrick_client *client)
                                     1000 + sim_random_below(&client->random, max + 1));
 }
 
+static void vi_shut(struct carrick_client *client, struct load_vi *vi)
+{
+    int status;
+
+    vi->closing = true;
+    vi_counts(client, vi)->closed_here = true;
+    status = client->host->vi_close(vi->vi);
+    if (status != CARRICK_OK && status != CARRICK_ERR_STATE) // STATE: the partner has closed it
+        world_fail(client->world, "%s/%s vi %u: vi_close answers %#x", who(client),
+                   client_pair(client)->name, vi->number, (unsigned)status);
+}
+
+static void vi_open_anew(struct carrick_client *client, struct load_vi *vi)
+{
+    int status = client->host->vi_open(client->host, vi->number, &vi->vi);
+
+    if (status == CARRICK_OK)
+        vi->serial++;
+    else
+        vi->vi = NULL;
+    if (status != CARRICK_OK && status != CARRICK_ERR_STATE) // STATE: the session is to end
+        world_fail(client->world, "%s/%s vi %u: vi_open answers %#x", who(client),
+                   client_pair(client)->name, vi->number, (unsigned)status);
+}
+
+static void vi_work(struct carrick_client *client, struct load_vi *vi)
+{
+    bool work = client->world->clients_work;
+
+    if (vi->vi == NULL && !client->ending && sim_random_percent(&client->random, 50))
+        vi_open_anew(client, vi);
+    else if (vi->vi == NULL || vi->closing || !work)
+        return;
+    else if (sim_random_percent(&client->random, client->churn))
+        vi_shut(client, vi);
+    else if (vi->open && sim_random_percent(&client->random, 60))
+        load_post(client, vi);
+}
+
 static void client_pump(void *arg)
 {
     struct carrick_client *client = arg;
 
     if (client->forgotten || !client_side(client)->ready)
         return;
-    for (uint32_t i = 0; i < client->vi_count && client->world->clients_work; i++)
-        if (client->vis[i].vi != NULL && !client->vis[i].closing &&
-            sim_random_percent(&client->random, 60))
-            load_post(client, &client->vis[i]);
+    for (uint32_t i = 0; i < client->vi_count; i++)
+        vi_work(client, &client->vis[i]);
     think(client);
 }
 
@@ -59,19 +96,9 @@ void client_stir(struct carrick_client *client)
 
 static void vis_close(struct carrick_client *client)
 {
-    for (uint32_t i = 0; i < client->vi_count; i++) {
-        struct load_vi *vi = &client->vis[i];
-        int status;
-
-        if (vi->vi == NULL || vi->closing)
-            continue;
-        vi->closing = true;
-        client_side(client)->closed_here[i] = true;
-        status = client->host->vi_close(vi->vi);
-        if (status != CARRICK_OK && status != CARRICK_ERR_STATE) // STATE: the partner has closed it
-            world_fail(client->world, "%s/%s vi %u: vi_close answers %#x", who(client),
-                       client_pair(client)->name, i, (unsigned)status);
-    }
+    for (uint32_t i = 0; i < client->vi_count; i++)
+        if (client->vis[i].vi != NULL && !client->vis[i].closing)
+            vi_shut(client, &client->vis[i]);
 }
 
 static void client_leave(void *arg)
@@ -104,6 +131,9 @@ static int client_create(const struct carrick_client_host *host, const char *con
                         world->node[client->node].lives * 1009ull,
                     "client");
     client->depth = (uint32_t)sim_random_between(&client->random, 4, PAIR_OPS_MAX);
+    client->churn = sim_random_percent(&client->random, 50)
+                        ? 0
+                        : (uint32_t)sim_random_between(&client->random, 1, 4);
     client->region_per_session = sim_random_percent(&client->random, 40);
     if (host->base->timer_create(host->base, client_pump, client, &client->timer) != CARRICK_OK ||
         host->base->timer_create(host->base, client_leave, client, &client->leave) != CARRICK_OK ||
@@ -194,10 +224,14 @@ static void client_ready(struct carrick_client *client, const struct carrick_ses
     }
     if (client->region_per_session && load_memory(client) != CARRICK_OK)
         abort();
+    client->ending = false;
     client->vi_count = info->vi_count;
     for (uint32_t i = 0; i < info->vi_count; i++) {
         client->vis[i].vi = info->vis[i];
         client->vis[i].number = i;
+        client->vis[i].open = true;
+        client->vis[i].serial = 1;
+        client->vis[i].partner_serial = client->vis[i].partner_last = 0;
         if (client->host->vi_number(info->vis[i]) != i)
             world_fail(client->world, "%s/%s: VI %u bears another number", who(client),
                        client_pair(client)->name, i);
@@ -213,6 +247,7 @@ static void client_ending(struct carrick_client *client, uint32_t reason, uint64
     if (client->forgotten)
         return;
     (void)reason;
+    client->ending = true;
     if (!client_side(client)->ready)
         world_fail(client->world, "%s/%s: ending without ready", who(client),
                    client_pair(client)->name);
@@ -285,14 +320,31 @@ static void client_vi_changed(struct carrick_client *client, struct carrick_vi *
                    client_pair(client)->name, state);
         return;
     }
+    if (state == CARRICK_VI_OPEN)
+        vi->open = true;
     if (state != CARRICK_VI_CLOSED)
         return;
     if (vi->head != vi->tail)
         world_fail(client->world, "%s/%s vi %u: closed with %llu operations outstanding",
                    who(client), client_pair(client)->name, vi->number,
                    (unsigned long long)(vi->tail - vi->head));
-    judge_vi_closed(client->world, client->pair, client->node, vi->number);
-    vi->vi = NULL;
+    judge_vi_closed(client->world, client->pair, client->node, vi->number,
+                    ((struct vi *)handle)->opening);
+    load_drop(vi);
+    if (vi->partner_serial != 0)
+        vi->partner_last = vi->partner_serial;
+    vi->partner_serial = 0;
+    if (!client->ending && sim_random_percent(&client->random, 30))
+        vi_open_anew(client, vi);
+}
+
+uint32_t client_opening(const struct carrick_client *client, uint32_t vi)
+{
+    const struct load_vi *load = client == NULL ? NULL : &client->vis[vi];
+
+    return load == NULL || load->vi == NULL || !load->open || load->closing
+               ? 0
+               : ((const struct vi *)(const void *)load->vi)->opening;
 }
 
 static const struct carrick_client_ops client_ops = {

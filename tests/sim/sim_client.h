@@ -25,8 +25,13 @@ struct load_op {
 struct load_vi {
     struct carrick_vi *vi; // NULL: closed
     uint32_t number;
+    bool open; // joined: it takes operations
     bool closing;
-    bool broken; // an operation did not succeed: none after it may
+    uint32_t serial; // of its openings in this session, as the client counts them
+    uint32_t
+        partner_serial;    // of the partner's opening that sends of this one come from; 0: none yet
+    uint32_t partner_last; // … that sends of earlier ones came from
+    bool broken;           // an operation did not succeed: none after it may
     struct load_op ring[PAIR_OPS_MAX];
     uint64_t head, tail;
     // writes that the next send can vouch for
@@ -53,6 +58,8 @@ struct carrick_client {
     uint32_t slot_words; // each VI has PAIR_OPS_MAX slots
     uint32_t depth;
     struct carrick_timer *timer;
+    uint32_t churn;              // how often it closes a VI, percent
+    bool ending;                 // it was warned of the session's end
     struct carrick_timer *leave; // closes the VIs, some time after ending
     uint64_t cookie;
     unsigned burst; // pumps that follow each other closely
@@ -73,6 +80,14 @@ static inline struct pair_side *client_side(struct carrick_client *client)
 static inline struct pair_side *client_other(struct carrick_client *client)
 {
     return &client_pair(client)->side[!client->node];
+}
+
+// Of a VI that is not closed, in the core: what the core calls it says nothing to a client, but much to the judge.
+static inline struct pair_opening *vi_counts(struct carrick_client *client,
+                                             const struct load_vi *vi)
+{
+    return pair_opening_at(client_side(client), vi->number,
+                           ((const struct vi *)(const void *)vi->vi)->opening);
 }
 
 // sim_load.c

@@ -9,6 +9,7 @@
 struct send_body {
     uint32_t magic, vi;
     uint32_t session, checks;
+    uint32_t serial, unused; // of the opening that it was sent by
     uint64_t sequence;
     struct {
         uint32_t region, index;
@@ -199,7 +200,8 @@ static uint32_t send_draw(struct carrick_client *client, struct load_vi *vi, str
         .magic = SEND_MAGIC,
         .vi = vi->number,
         .session = side->session,
-        .sequence = ++side->sends_posted[vi->number],
+        .serial = vi->serial,
+        .sequence = ++vi_counts(client, vi)->posted,
         .checks = vi->recent_count < PAIR_CHECKS_MAX ? vi->recent_count : PAIR_CHECKS_MAX,
         .mail = vi->mail,
         .mail_word = vi->mail_word,
@@ -268,7 +270,16 @@ static void one_draw(struct carrick_client *client, struct load_vi *vi, struct c
 
 #define BATCH_MAX 4u
 
-// None of the batch was taken. The picture of what was posted may show its words, but this VI reads no more.
+// It may have been written, or not: what stands there is no longer known exactly, as after a session.
+static void words_forget(struct carrick_client *client, const struct load_op *op)
+{
+    uint64_t *posted = client_side(client)->posted[op->region] + op->first;
+
+    for (uint32_t i = 0; i < op->count; i++)
+        posted[i] &= ~(4095ull << STAMP_BITS);
+}
+
+// None of the batch was taken.
 static void posted_undo(struct carrick_client *client, struct load_vi *vi, uint32_t count)
 {
     struct pair_side *side = client_side(client);
@@ -279,9 +290,11 @@ static void posted_undo(struct carrick_client *client, struct load_vi *vi, uint3
         struct load_op *op = &vi->ring[--vi->tail % PAIR_OPS_MAX];
 
         if (op->operation == CARRICK_CLIENT_SEND)
-            side->sends_posted[vi->number]--;
-        if (op->operation == CARRICK_CLIENT_WRITE)
+            vi_counts(client, vi)->posted--;
+        if (op->operation == CARRICK_CLIENT_WRITE) {
+            words_forget(client, op);
             slot_poison(client, vi, op->slot, POISON_WRITE);
+        }
         free(op->expected);
         op->expected = NULL;
     }
@@ -354,7 +367,7 @@ static void op_succeeded(struct carrick_client *client, struct load_vi *vi,
     else if (op->operation == CARRICK_CLIENT_READ)
         read_check(client, vi, op);
     else if (op->operation == CARRICK_CLIENT_SEND)
-        side->sends_completed[vi->number] = op->sequence;
+        vi_counts(client, vi)->completed = op->sequence;
 }
 
 void load_completed(struct carrick_client *client, struct load_vi *vi,
@@ -379,6 +392,8 @@ void load_completed(struct carrick_client *client, struct load_vi *vi,
         op_succeeded(client, vi, op);
     else
         vi->broken = true;
+    if (completion->status != CARRICK_OK && op->operation == CARRICK_CLIENT_WRITE)
+        words_forget(client, op);
     // Whoever still looks at the buffer will find what was never written, and whoever writes to it leaves a trace.
     if (op->operation == CARRICK_CLIENT_WRITE || op->operation == CARRICK_CLIENT_READ)
         slot_poison(client, vi, op->slot,
@@ -399,7 +414,7 @@ void load_drop(struct load_vi *vi)
     vi->recent_count = 0;
     vi->mail = vi->mails_out = vi->mails_returned = 0;
     vi->broken = false;
-    vi->closing = false;
+    vi->open = vi->closing = false;
     vi->vi = NULL;
 }
 
@@ -434,11 +449,26 @@ static void mail_take(struct carrick_client *client, struct load_vi *vi,
     vi->mails_returned |= 1u << (body->mail - 1);
 }
 
+// All sends of one opening come from one opening of the partner, and nothing of an earlier one comes into a later.
+static void serial_check(struct carrick_client *client, struct load_vi *vi,
+                         const struct send_body *body)
+{
+    if (vi->partner_serial == 0 && body->serial > vi->partner_last)
+        vi->partner_serial = body->serial;
+    if (body->serial != vi->partner_serial)
+        world_fail(client->world,
+                   "%s/%s vi %u: a send of the partner's opening %u comes into one that belongs to "
+                   "%u (the one before belonged to %u)",
+                   who(client), client_pair(client)->name, vi->number, body->serial,
+                   vi->partner_serial, vi->partner_last);
+}
+
 void load_received(struct carrick_client *client, struct load_vi *vi, const void *data,
                    uint32_t length)
 {
     struct pair_side *side = client_side(client);
     const char *name = client_pair(client)->name;
+    struct pair_opening *counts = vi_counts(client, vi);
     struct world *world = client->world;
     struct send_body body = {0};
 
@@ -452,11 +482,12 @@ void load_received(struct carrick_client *client, struct load_vi *vi, const void
     if (body.session != side->session)
         world_fail(world, "%s/%s vi %u: a send of session %u arrives in session %u", who(client),
                    name, vi->number, body.session, side->session);
-    if (body.sequence != side->received[vi->number] + 1)
+    serial_check(client, vi, &body);
+    if (body.sequence != counts->received + 1)
         world_fail(world, "%s/%s vi %u: send %llu arrives after %llu: lost, doubled or reordered",
                    who(client), name, vi->number, (unsigned long long)body.sequence,
-                   (unsigned long long)side->received[vi->number]);
-    side->received[vi->number] = body.sequence;
+                   (unsigned long long)counts->received);
+    counts->received = body.sequence;
     for (uint32_t i = 0; i < body.checks; i++) {
         uint64_t here = side->here[body.check[i].region & 1][body.check[i].index & 4095];
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The two nodes, and the loop over all that happens to them.
-#include "tests/sim/world.h"
+#include "tests/sim/storage.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -48,6 +48,7 @@ void node_start(struct world *world, unsigned index)
     struct world_node *node = &world->node[index];
     struct env_sim_options options = {
         .clock = &world->clock,
+        .disk = node->disk,
         .seed = world->options.seed * 1000003u + index * 500009u + node->lives,
         .jitter_max_ns = 1 + sim_random_below(&world->random, 3) * 400000,
         .log = world_record,
@@ -100,6 +101,26 @@ static void node_remove(struct world_node *node)
                    left);
 }
 
+// What the dying one still does with its files and its memory is seen by nobody.
+static void node_die(struct world *world, unsigned index, bool reset, enum sim_death death)
+{
+    struct world_node *node = &world->node[index];
+    struct sim_disk *before = node->disk, *after = NULL;
+
+    node->dying = true;
+    if (before != NULL)
+        after = sim_disk_after(before, death);
+    if (world->storage != NULL)
+        storage_node_gone(world, index);
+    judge_node_gone(world, index);
+    sim_node_kill(world->fabric, node->name, reset);
+    env_sim_finish_work(node->env);
+    node_remove(node);
+    if (before != NULL)
+        sim_disk_free(before);
+    node->disk = after;
+}
+
 void node_kill(struct world *world, unsigned index, bool reset)
 {
     struct world_node *node = &world->node[index];
@@ -108,11 +129,23 @@ void node_kill(struct world *world, unsigned index, bool reset)
         return;
     world_say(world, node->name, "is killed, %s",
               reset ? "its connections are reset" : "without a word");
-    node->dying = true;
-    judge_node_gone(world, index);
-    sim_node_kill(world->fabric, node->name, reset);
-    env_sim_finish_work(node->env);
-    node_remove(node);
+    node_die(world, index, reset, SIM_DEATH_KILLED);
+}
+
+void node_power_off(struct world *world, unsigned index)
+{
+    struct world_node *node = &world->node[index];
+    struct sim_disk *before = node->disk;
+
+    world_say(world, node->name, "loses power");
+    if (node->alive) {
+        node_die(world, index, false, SIM_DEATH_POWER);
+        return;
+    }
+    if (before == NULL)
+        return;
+    node->disk = sim_disk_after(before, SIM_DEATH_POWER);
+    sim_disk_free(before);
 }
 
 void node_stop(struct world *world, unsigned index)
@@ -190,6 +223,8 @@ static void nodes_reap(struct world *world)
     for (unsigned i = 0; i < 2; i++)
         if (world->node[i].alive && world->node[i].stopped) {
             world_say(world, world->node[i].name, "has stopped");
+            if (world->storage != NULL)
+                storage_node_gone(world, i);
             node_remove(&world->node[i]);
             if (world->node[i].again)
                 node_start(world, i);
@@ -201,6 +236,7 @@ enum source {
     SOURCE_NODE_B,
     SOURCE_NET,
     SOURCE_ACTION,
+    SOURCE_STORAGE,
     SOURCE_SAMPLE,
     SOURCE_COUNT
 };
@@ -215,6 +251,8 @@ static uint64_t source_next_ns(const struct world *world, enum source source)
         return sim_fabric_next_ns(world->fabric);
     case SOURCE_ACTION:
         return action_next_ns(world);
+    case SOURCE_STORAGE:
+        return world->storage != NULL ? storage_next_ns(world->storage) : UINT64_MAX;
     default:
         return world->next_sample_ns;
     }
@@ -235,9 +273,14 @@ static void source_step(struct world *world, enum source source)
     case SOURCE_ACTION:
         action_run(world);
         break;
+    case SOURCE_STORAGE:
+        storage_step(world->storage);
+        break;
     default:
         world->next_sample_ns += SAMPLE_NS;
         judge_sample(world);
+        if (world->storage != NULL)
+            storage_sample(world);
         break;
     }
 }
@@ -296,6 +339,8 @@ static void loader_fill(struct world *world)
         loader_add_static(world->loader, sim_client_entry, &error) != CARRICK_OK ||
         loader_add_static(world->loader, sim_spread_entry, &error) != CARRICK_OK)
         world_fail(world, "a plugin of the simulator is refused: %s", error.text);
+    if (world->storage != NULL && !storage_plugins_add(world))
+        world_fail(world, "a storage plugin is refused");
 }
 
 static void world_end(struct world *world)
@@ -334,6 +379,8 @@ void world_run(const struct world_options *options, struct world *world)
     current = world;
     world_say(world, NULL, "seed %llu, scenario %s", (unsigned long long)options->seed,
               options->scenario->name);
+    if (options->scenario->storage)
+        storage_create(world);
     loader_fill(world);
     world_configure(world);
     if (!world->failed)
@@ -345,6 +392,7 @@ void world_run(const struct world_options *options, struct world *world)
 
 void world_free(struct world *world)
 {
+    storage_free(world);
     for (unsigned i = 0; i < WORLD_CLIENTS_MAX; i++)
         for (unsigned j = 0; j < 2; j++)
             for (unsigned k = 0; k < PAIR_REGIONS_MAX; k++) {

@@ -30,9 +30,12 @@
 #define PAIR_VIS_MAX 4u
 #define PAIR_OPS_MAX 32u   // operations of one VI under way
 #define PAIR_CHECKS_MAX 4u // writes that a send vouches for
+#define PAIR_OPENINGS 64u  // of each VI, that are kept in mind
 #define PAIR_MAILS 8u      // words of each VI, behind the cells of region 0, that are handed over
 
 struct world;
+struct storage;
+struct sim_disk;
 struct carrick_client;
 
 // A session that a client of either node was told of.
@@ -40,6 +43,14 @@ struct world_session {
     uint64_t id;
     unsigned pair;
     bool ready[2], ended[2];
+};
+
+// One opening of a VI on one side.
+struct pair_opening {
+    uint32_t number;            // that the core gave it, the same on both sides
+    uint64_t received;          // sends of the other side
+    uint64_t posted, completed; // sends of this side
+    bool closed_here;           // by the client itself
 };
 
 // What one node's client has written into the memory of the other's: a picture of every word, as last posted.
@@ -59,10 +70,8 @@ struct pair_side {
     // memory here that the other side writes
     uint64_t *here[PAIR_REGIONS_MAX];
     uint64_t here_words[PAIR_REGIONS_MAX];
-    // sends of the other side, in this session
-    uint64_t received[PAIR_VIS_MAX];
-    bool closed_here[PAIR_VIS_MAX]; // by the client itself, in this session
-    uint64_t sends_posted[PAIR_VIS_MAX], sends_completed[PAIR_VIS_MAX];
+    struct pair_opening opening[PAIR_VIS_MAX]
+                               [PAIR_OPENINGS]; // of this session; see pair_opening_at
     uint64_t done; // operations completed with success since the count was last cleared
     uint64_t outstanding;
 };
@@ -80,6 +89,7 @@ struct world_node {
     unsigned index;
     char name[4];
     struct env_sim *env;
+    struct sim_disk *disk; // what outlives its daemon; NULL: nothing does
     struct manager *manager;
     const struct config *config;
     uint8_t key[32];
@@ -122,6 +132,18 @@ struct scenario {
     const char *name, *text;
     void (*setup)(struct world *world); // draws what is special about it; may be NULL
     void (*run)(struct world *world);
+    bool storage; // the nodes run the storage plugins
+};
+
+// Rules that can be taken out, to see that the judges notice. storage_break.c
+enum break_rule {
+    BREAK_PROMISE = 1,   // reads do not ask whether the partner's promise stands
+    BREAK_WIN = 2,       // serving alone does not wait for a win at the arbiter
+    BREAK_SHADOW = 4,    // acknowledgements do not wait for the partner's copy
+    BREAK_CUT = 8,       // a corrupt record is taken for a torn tail
+    BREAK_DESTAGE = 16,  // records go to the disk before they are acknowledged
+    BREAK_RESYNC = 32,   // what is copied to a returning shelf overwrites what is newer
+    BREAK_CLOSED = 64,   // a fence is not waited for before the log is scanned
 };
 
 struct world_options {
@@ -130,6 +152,7 @@ struct world_options {
     unsigned steps; // faults of the history; 0: the seed chooses
     bool verbose;
     bool break_fence, break_replay;
+    unsigned break_rules; // enum break_rule: of the storage plugins
 };
 
 struct world_numbers {
@@ -165,6 +188,7 @@ struct world {
     bool no_session_expected; // the nodes must refuse each other
     bool failed;
     char why[512];
+    struct storage *storage; // NULL: the nodes run no storage plugins
     uint64_t hash;
     struct world_numbers numbers;
     char *log[WORLD_LOG_MAX]; // the last lines, kept for one that fails
@@ -182,6 +206,7 @@ bool world_advance(struct world *world,
 bool world_wait(struct world *world, bool (*condition)(struct world *world), uint64_t time_ns);
 void node_start(struct world *world, unsigned node);
 void node_kill(struct world *world, unsigned node, bool reset);
+void node_power_off(struct world *world, unsigned node); // its memory is lost, and what no sync covers
 void node_stop(struct world *world, unsigned node); // in order
 void node_freeze(struct world *world, unsigned node, bool memory_open, bool clock_stops);
 void node_thaw(struct world *world, unsigned node);
@@ -193,6 +218,7 @@ void world_configure(struct world *world);
 // A configuration of its own for one node, which does not agree with the other's.
 void world_disagree(struct world *world, unsigned node, const char *cluster,
                     const char *extra_link);
+const char *profile_draw(struct world *world);
 const char *link_address(char *buffer, unsigned node, unsigned link);
 
 // world_log.c
@@ -212,6 +238,10 @@ void action_run(struct world *world);
 void fault_random(struct world *world);
 void fault_make(struct world *world, enum fault_kind kind);
 void fault_cut_link(struct world *world, unsigned link, uint64_t late_ns);
+void node_back(struct world *world, unsigned node, unsigned unused);
+uint64_t draw_time_ns(struct world *world);
+void fault_random_path(struct world *world); // of one link
+void paths_fault(struct world *world, unsigned faults, uint64_t time_ns); // of all links: enum sim_path_fault
 void faults_end(struct world *world); // all is made good, dead nodes are started
 
 // judge.c
@@ -221,7 +251,9 @@ void judge_sample(struct world *world);
 void judge_ready(struct world *world, unsigned pair, unsigned side,
                  const struct carrick_session_info *info);
 void judge_ended(struct world *world, unsigned pair, unsigned side);
-void judge_vi_closed(struct world *world, unsigned pair, unsigned side, uint32_t vi);
+void judge_vi_closed(struct world *world, unsigned pair, unsigned side, uint32_t vi,
+                     uint32_t opening);
+struct pair_opening *pair_opening_at(struct pair_side *side, uint32_t vi, uint32_t number);
 void judge_node_gone(struct world *world, unsigned node);
 // A write of these words has completed: they must be there.
 void judge_written(struct world *world, unsigned pair, unsigned side, unsigned region,
@@ -252,6 +284,7 @@ const struct carrick_plugin *sim_client_entry(void);
 const struct carrick_plugin *sim_spread_entry(void);
 void client_stir(struct carrick_client *client);   // it begins a burst
 void client_forget(struct carrick_client *client); // its node is dead: nothing counts any more
+uint32_t client_opening(const struct carrick_client *client, uint32_t vi); // number; 0: not open
 
 // scenario.c
 extern const struct scenario scenarios[];

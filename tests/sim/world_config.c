@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The configuration of a history, drawn from its seed: the text goes through the same parser as the daemon's file.
-#include "tests/sim/world.h"
+#include "tests/sim/storage.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT_BYTES 8192u
+#define TEXT_BYTES 16384u
 
 struct text {
     char bytes[TEXT_BYTES];
@@ -35,7 +35,7 @@ const char *link_address(char *buffer, unsigned node, unsigned link)
     return buffer;
 }
 
-static const char *profile_draw(struct world *world)
+const char *profile_draw(struct world *world)
 {
     uint64_t draw = sim_random_below(&world->random, 100);
 
@@ -69,12 +69,18 @@ static struct config *config_make(struct world *world, const char *cluster, cons
              cluster);
     text_add(&text, "\"log\":{\"level\":\"debug\"},\"managers\":[{\"name\":\"main\",");
     text_add(&text, "\"profile\":\"%s\",\"lanes\":%u,\"overstay_us\":10000000,", profile, lanes);
+    if (world->storage != NULL)
+        text.used += storage_arbiter_text(world->storage, text.bytes + text.used,
+                                          sizeof(text.bytes) - text.used);
     text_add(&text, "\"policy\":{\"plugin\":\"sim_spread\"},\"links\":[");
     links_add(world, &text, extra_link);
     text_add(&text, "],\"clients\":[");
     for (unsigned i = 0; i < world->pairs; i++)
         text_add(&text, "%s{\"name\":\"%s\",\"plugin\":\"sim_client\"}", i > 0 ? "," : "",
                  world->pair[i].name);
+    if (world->storage != NULL)
+        text.used += storage_clients_text(world->storage, text.bytes + text.used,
+                                          sizeof(text.bytes) - text.used);
     text_add(&text, "]}]}");
     if (errors == NULL || config_parse("simulation", text.bytes, text.used, &config, errors) != 0) {
         world_fail(world, "the configuration is refused: %s\n%s",
@@ -158,10 +164,11 @@ static uint64_t net_now_ns(void *arg)
 void world_configure(struct world *world)
 {
     unsigned lanes = (unsigned)sim_random_between(&world->random, 1, 4);
-    const char *profile = profile_draw(world);
+    const char *profile = world->storage != NULL ? "fast" : profile_draw(world);
 
     world->links = (unsigned)sim_random_between(&world->random, 1, WORLD_LINKS_MAX);
-    world->pairs = (unsigned)sim_random_between(&world->random, 1, WORLD_CLIENTS_MAX);
+    if (world->storage == NULL)
+        world->pairs = (unsigned)sim_random_between(&world->random, 1, WORLD_CLIENTS_MAX);
     net_draw(world);
     pairs_draw(world);
     if (world->options.scenario->setup != NULL)

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Worlds in which both nodes run the storage plugins as they are: log and shadow, shelves, failover monitor.
+//
+//   storage_world.c     configuration, truth at the end, who serves; the queue of what happens outside the nodes
+//   storage_arbiter.c   the arbiter plugin: one truth, and ways not to hear of it
+//   storage_users.c     users of the shelves, who dial, write, read, lose connections
+//   storage_register.c  is what they saw possible? Each cell is a register
+//   storage_scenario.c  kinds of histories
+#ifndef STORAGE_H
+#define STORAGE_H
+
+#include <carrick/arbiter.h>
+#include <carrick/block.h>
+#include <carrick/log.h>
+
+#include "tests/sim/sim_disk.h"
+#include "tests/sim/world.h"
+
+#define STORAGE_GROUPS_MAX 2u
+#define STORAGE_USERS_MAX 8u
+#define USER_DEPTH_MAX 4u
+
+struct storage;
+struct user;
+
+// ---- the judge's history
+
+enum user_kind {
+    USER_WRITE,
+    USER_READ,
+    USER_ZERO, // trim and zero alike
+    USER_FLUSH,
+};
+
+// One request of one user. Number 0 is what every cell holds in the beginning: zeroes.
+struct user_op {
+    uint8_t kind; // enum user_kind
+    uint8_t group;
+    uint8_t user;
+    uint8_t node;
+    bool answered, good; // good: with CARRICK_OK
+    uint32_t first, count;
+    uint64_t asked_ns, answered_ns; // as the user sees it
+    uint8_t *data;                  // READ: what came
+};
+
+struct storage_group {
+    char name[8], shelf[8];
+    unsigned home;
+    uint32_t cells;
+    struct carrick_arbiter_record truth;
+    uint8_t served_id[16]; // generation of the last answer, and who gave it
+    unsigned acknowledged; // writes, in the history
+};
+
+enum arbiter_way {
+    ARBITER_WELL,
+    ARBITER_DEAF, // what is asked never gets there
+    ARBITER_MUTE, // it is done, and the answer is lost
+};
+
+struct storage_event {
+    uint64_t due, order;
+    void (*fn)(struct storage *storage, void *arg);
+    void *arg;
+};
+
+struct storage {
+    struct world *world;
+    struct sim_random random;
+    unsigned groups, users;
+    struct storage_group group[STORAGE_GROUPS_MAX];
+    uint32_t level; // enum carrick_durability that is configured
+    bool with_arbiter;
+    uint32_t cell_bytes;    // what is written at once, as the judge sees it
+    uint32_t request_cells; // longest request
+    // the arbiter
+    enum arbiter_way way[2];
+    uint64_t arbiter_max_ns;
+    struct arbiter_question *questions;
+    // the users
+    struct user *user[STORAGE_USERS_MAX];
+    struct connection *connections;
+    struct request *requests;
+    bool users_work;
+    uint64_t rest_max_ns, patience_ns;
+    struct user_op *ops;
+    uint32_t op_count, op_room;
+    uint64_t acknowledged, refused;
+    // what happens outside the nodes
+    struct storage_event *heap;
+    uint32_t used, room;
+    uint64_t order;
+    uint64_t lost_ns; // since when nobody serves though somebody should; 0: somebody does
+};
+
+// storage_world.c
+void storage_create(struct world *world);
+void storage_free(struct world *world);
+void storage_at(struct storage *storage, uint64_t delay_ns,
+                void (*fn)(struct storage *storage, void *arg), void *arg);
+uint64_t storage_next_ns(const struct storage *storage);
+void storage_step(struct storage *storage);
+// The manager's section: arbiter, and the clients. Returns the length written.
+size_t storage_arbiter_text(const struct storage *storage, char *text, size_t room);
+size_t storage_clients_text(const struct storage *storage, char *text, size_t room);
+bool storage_plugins_add(struct world *world);
+void storage_sample(struct world *world); // rules that hold at every moment
+void storage_node_gone(struct world *world, unsigned node);
+const void *storage_service(struct world *world, unsigned node, const char *name, void **object);
+// What this node's copy says; false: it does not say anything.
+bool storage_copy(struct world *world, unsigned node, unsigned group, struct carrick_log_copy *copy);
+bool storage_protected(struct world *world);
+bool storage_served(struct world *world);
+void storage_say(struct world *world); // where each group stands
+bool storage_shelves_equal(struct world *world);
+void storage_say_difference(struct world *world);
+const char *storage_path(char *buffer, size_t room, const char *what, unsigned node,
+                         unsigned group);
+
+// storage_arbiter.c
+const struct carrick_plugin *sim_arbiter_entry(void);
+void arbiter_free(struct storage *storage);
+
+// storage_users.c
+void users_create(struct storage *storage);
+void users_free(struct storage *storage);
+void users_node_gone(struct storage *storage, unsigned node);
+bool users_are_idle(struct world *world);
+void users_read_all(struct storage *storage); // each reads all there is, once
+bool users_have_read_all(struct world *world);
+struct user_op *user_op_add(struct storage *storage, const struct user_op *op);
+
+// storage_register.c
+void register_judge(struct storage *storage);
+void cell_fill(const struct storage *storage, uint8_t *cell, uint32_t number, uint32_t index);
+// The request that wrote the cell, 0 for zeroes; UINT32_MAX: it was written by no single one.
+uint32_t cell_read(const struct storage *storage, const uint8_t *cell, uint32_t index);
+
+// storage_scenario.c
+void storage_run_mixed(struct world *world);
+void storage_run_calm(struct world *world);
+void storage_run_crash(struct world *world);
+void storage_run_split(struct world *world);
+void storage_run_disk(struct world *world);
+void storage_run_handover(struct world *world);
+
+#endif
