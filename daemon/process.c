@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -165,7 +166,7 @@ void process_on_exit(void *arg, uint32_t events)
 static void beat_look(struct process *process)
 {
     uint32_t beat = __atomic_load_n(&process->page->beat, __ATOMIC_RELAXED);
-    uint64_t now = process_now_ns(process), every = process->hang_ms * ENV_MS / 8;
+    uint64_t now = process_now_ns(process), every = process_tick_ns(process);
     if (beat != process->beat || process->state == PROCESS_STARTING ||
         now > process->tick_due_ns + every)
         process->beat_ns = now;
@@ -179,7 +180,7 @@ static void beat_look(struct process *process)
 static void on_tick(void *arg)
 {
     struct process *process = arg;
-    uint64_t every = process->hang_ms * ENV_MS / 8;
+    uint64_t every = process_tick_ns(process);
     if (process_lives(process))
         beat_look(process);
     for (uint32_t i = 0; i < process->client_count; i++)
@@ -256,8 +257,8 @@ struct process *process_find(struct processes *all, const struct config_client *
     process->next = all->first;
     all->first = process;
     process->alive_ns = process_now_ns(process);
-    process->tick_due_ns = process->alive_ns + process->hang_ms * ENV_MS / 8;
-    base->timer_start(process->tick, process->hang_ms * ENV_MS / 8);
+    process->tick_due_ns = process->alive_ns + process_tick_ns(process);
+    base->timer_start(process->tick, process_tick_ns(process));
     return process;
 }
 
@@ -334,6 +335,10 @@ void process_remove(struct process *process, struct carrick_client *client)
                 "the client process did not end its client %s within %u ms: it is killed",
                 client->name, PROCESS_DESTROY_MS);
     }
+    // The last one is out: it ends by itself when nobody speaks to it any more.
+    if (process_lives(process) && client->index == 0 && client->destroyed &&
+        !shutdown(process->socket, SHUT_RDWR))
+        reap(process, PROCESS_DESTROY_MS);
     if (process_lives(process) && (client->index == 0 || !client->destroyed))
         process_fail(process, "is not needed any more");
     if (process->state == PROCESS_KILLING) {
@@ -358,7 +363,8 @@ void process_remove(struct process *process, struct carrick_client *client)
 static void report(struct carrick_client *client, struct manager_isolation_report *report)
 {
     static const char *const states[] = {"absent", "starting", "running", "being-killed"};
-    const struct process *process = client->process;
+    struct process *process = client->process;
+    process_still_ns(process);
     *report = (struct manager_isolation_report){
         .process = process->name,
         .state = states[process->state],
@@ -366,7 +372,7 @@ static void report(struct carrick_client *client, struct manager_isolation_repor
         .restarts = process->restarts,
         .last_cause = process->last_cause,
         .beat_age_ms =
-            process_lives(process) ? (process_now_ns(process) - process->beat_ns) / ENV_MS : 0,
+            process_lives(process) ? (process_now_ns(process) - process->alive_ns) / ENV_MS : 0,
     };
 }
 

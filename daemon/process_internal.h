@@ -13,6 +13,7 @@
 #define PROCESS_BACKOFF_MIN_MS 100u
 #define PROCESS_BACKOFF_MAX_MS 30000u
 #define PROCESS_BEAT_MS 100u // at most: between two moves of the beat
+#define PROCESS_TICK_MS 250u // at most: between two looks at the beat
 #define PROCESS_CALM_MS 30000u // a process that ran for so long begins with the shortest wait again
 #define PROCESS_WAITING_BYTES_MAX                                                                  \
     (64u << 20) // events that do not fit into a ring, before it counts as hung
@@ -200,6 +201,14 @@ static inline uint64_t process_beat_ns(const struct process *process)
     uint64_t ms = process->hang_ms / 10;
 
     return (ms < PROCESS_BEAT_MS ? ms : PROCESS_BEAT_MS) * ENV_MS;
+}
+
+// How often it is looked at.
+static inline uint64_t process_tick_ns(const struct process *process)
+{
+    uint64_t ms = process->hang_ms / 8;
+
+    return (ms < PROCESS_TICK_MS ? ms : PROCESS_TICK_MS) * ENV_MS;
 }
 
 static inline bool process_lives(const struct process *process)

@@ -12,7 +12,7 @@
 #include "core/host.h"
 #include "daemon/process_internal.h"
 
-#define LOG_LINES_MAX 200u // in an eighth of hang_ms
+#define LOG_LINES_MAX 200u // between two looks at the beat
 
 // ---- regions
 
@@ -226,7 +226,7 @@ static void created(struct carrick_client *client, const struct channel_message 
     if (++process->made < process->client_count)
         return;
     process->state = PROCESS_RUNNING;
-    process->beat_ns = env_now_ns(process->all->env);
+    process->beat_ns = process->alive_ns = env_now_ns(process->all->env);
     log_record(process->all->env, CARRICK_LOG_NOTICE, "client-process-runs", process->all->manager,
                process->name, "the client process runs, process id %d", (int)process->pid);
     for (uint32_t i = 0; i < process->client_count && process->state == PROCESS_RUNNING; i++)

@@ -67,6 +67,16 @@ static int hosted_make(struct hosted *hosted, struct channel_message *message,
     return hosted->ops->create(&hosted->client_host.base, config, &hosted->instance, error);
 }
 
+static void take_out(struct hosted *hosted)
+{
+    struct host_process *process = hosted->process;
+
+    process->clients[hosted->index] = NULL;
+    process->client_count--;
+    hosted->next = process->gone;
+    process->gone = hosted;
+}
+
 void hosted_create(struct host_process *process, struct channel_message *message)
 {
     struct carrick_error error = {.struct_size = sizeof(error)};
@@ -78,11 +88,12 @@ void hosted_create(struct host_process *process, struct channel_message *message
     hosted->process = process;
     hosted->index = message->client;
     process->clients[hosted->index] = hosted;
+    process->client_count++;
     status = hosted_make(hosted, message, &error);
     created_tell(hosted, status, &error);
     // The daemon decides what is to become of it; until then it is never called.
     if (status != CARRICK_OK)
-        process->clients[hosted->index] = NULL;
+        take_out(hosted);
 }
 
 // ---- ending
@@ -104,10 +115,9 @@ static void destroy(struct hosted *hosted)
 
     hosted->ops->destroy(hosted->instance);
     services_withdraw(hosted);
-    process->clients[hosted->index] = NULL;
+    take_out(hosted);
     host_send(process,
               &(struct channel_message){.type = CHANNEL_DESTROYED, .client = hosted->index});
-    // The rest goes with the process.
 }
 
 // What is under way ends by itself; the instance is ended after it.

@@ -68,6 +68,7 @@ struct hosted_service {
 
 struct hosted {
     struct host_process *process;
+    struct hosted *next; // of those that are gone
     uint32_t index;
     char name[CARRICK_NAME_MAX + 1];
     struct host host;
@@ -118,6 +119,8 @@ struct host_process {
     struct env_timer *beat, *again;
     struct env_watch *watch_socket, *watch_event;
     struct hosted *clients[CHANNEL_CLIENTS_MAX];
+    uint32_t client_count;
+    struct hosted *gone; // what is left of them goes with the process
     struct hosted_service services[HOSTED_SERVICES_MAX];
     uint32_t service_count;
     struct hosted_question *questions;

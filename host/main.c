@@ -15,10 +15,14 @@
 
 #include "host/hosted.h"
 
+static struct host_process the_process;
+
 void host_end(void)
 {
     // Nothing here outlives the daemon, and what plugins have open the kernel closes.
-    _exit(0);
+    if (the_process.client_count > 0)
+        _exit(0);
+    exit(0);
 }
 
 // ---- messages
@@ -290,7 +294,6 @@ static bool die_with(const char *parent)
 
 int main(int argc, char **argv)
 {
-    static struct host_process process;
     struct sockaddr_storage name;
     socklen_t length = sizeof(name);
 
@@ -313,5 +316,5 @@ int main(int argc, char **argv)
     signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
-    return run(&process);
+    return run(&the_process);
 }

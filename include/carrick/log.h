@@ -126,7 +126,8 @@ struct carrick_log_consumer {
     uint32_t struct_size;
     // One acknowledged record, each once, in order of sequence: on the owner when it is acknowledged, on the
     // shadow some time after, and at the beginning of a role all that the copy holds and that was not told yet. IDLE takes
-    // the telling back: after it, all above what this consumer called `synced` for counts as not told.
+    // the telling back: after it, all above what this consumer called `synced` for counts as not told, and before OWNER
+    // all that the copy holds, since the partner's shelf may lack what this one has.
     void (*record)(void *arg, const struct carrick_log_entry *entry);
     // Owner: all that was appended up to sequence is acknowledged: it may be answered to those who wrote it. record()
     // was called for each before.

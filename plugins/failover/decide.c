@@ -283,13 +283,26 @@ static void decide_by_copies(const struct decide_in *in, struct decide_out *out)
     nobody_serves(&with, out);
 }
 
-void fo_decide(const struct decide_in *in, struct decide_out *out)
+static bool partner_still_reads(const struct decide_in *in)
 {
+    return in->theirs && in->theirs->role != CARRICK_LOG_OWNER &&
+           in->theirs->condition == CARRICK_LOG_SCANNING;
+}
+
+void fo_decide(const struct decide_in *asked, struct decide_out *out)
+{
+    struct decide_in without = *asked;
+    const struct decide_in *in = asked;
+
+    // A copy that cannot be read is, after some time, as one that is not there.
+    without.theirs = NULL;
+    if (asked->waited && partner_still_reads(asked))
+        in = &without;
     if (in->mine->condition == CARRICK_LOG_SCANNING)
         answer(out, DECIDE_WAIT, "this node's copy of the log is still being read");
     else if (in->theirs && in->theirs->role == CARRICK_LOG_OWNER)
         decide_follow(in, out);
-    else if (in->theirs && in->theirs->condition == CARRICK_LOG_SCANNING)
+    else if (partner_still_reads(in))
         answer(out, DECIDE_WAIT, "the partner's copy of the log is still being read");
     else if (in->arbiter == DECIDE_NO_ARBITER)
         decide_by_copies(in, out);

@@ -180,6 +180,7 @@ enum group_state fo_alone_state(struct group *group)
 {
     struct failover *failover = group->failover;
     const struct carrick_log_copy *theirs = &group->theirs.copy;
+    struct carrick_mirror_state mirror;
     struct carrick_log_copy mine;
     int status;
 
@@ -192,6 +193,12 @@ enum group_state fo_alone_state(struct group *group)
     if (!failover->session || failover->monitor.lost || theirs->role != CARRICK_LOG_SHADOW ||
         !fo_id_equal(theirs->generation.id, mine.generation.id))
         return GROUP_ALONE;
+    fo_group_mirror(group, &mirror);
+    if (mirror.connected && (mirror.log.state == CARRICK_RESYNC_RUNNING ||
+                             mirror.log.state == CARRICK_RESYNC_EQUAL)) {
+        fo_group_reason(group, "bringing the partner's copy up to date goes on");
+        return GROUP_RESYNC;
+    }
     status = failover->logs_ops->resync(group->log, theirs->last,
                                         theirs->condition != CARRICK_LOG_WHOLE);
     // What it lacks is not in the log any more.

@@ -312,8 +312,13 @@ static void failover_ready(struct carrick_client *client,
                      "the partner's failover monitor speaks version %u, this one %u",
                      session->partner_version, FAILOVER_VERSION);
     for (uint32_t i = 0; i < failover->group_count; i++) {
-        failover->groups[i].theirs_known = false;
-        failover_tell(&failover->groups[i]);
+        struct group *group = &failover->groups[i];
+        struct carrick_log_copy mine;
+
+        fo_group_copy(group, &mine);
+        group->acknowledged_before = mine.acknowledged;
+        group->theirs_known = false;
+        failover_tell(group);
     }
     fo_monitor_heard(failover);
     look_at_partner(failover);

@@ -11,19 +11,30 @@
 
 // ---- deciding
 
+// The partner says how far its copy is, but not with each record: what was acknowledged since the session began is in
+// its copy, for nothing else makes an acknowledgement. What was acknowledged before and it does not have, it lost.
+static void theirs_at_least(const struct group *group, const struct carrick_log_copy *mine,
+                            struct carrick_log_copy *theirs)
+{
+    if (fo_id_equal(theirs->generation.id, mine->generation.id) &&
+        theirs->last >= group->acknowledged_before && theirs->last < mine->acknowledged)
+        theirs->last = mine->acknowledged;
+}
+
 void fo_group_decide(struct group *group, struct decide_out *out)
 {
     struct failover *failover = group->failover;
     const struct carrick_host *base = failover->host->base;
     bool there = group->theirs_known && failover->session && !failover->monitor.lost;
-    struct carrick_log_copy mine;
+    struct carrick_log_copy mine, theirs = group->theirs.copy;
 
     fo_group_copy(group, &mine);
+    theirs_at_least(group, &mine, &theirs);
     fo_decide(&(struct decide_in){.me = base->node,
                                   .partner = base->partner,
                                   .home = failover->logs_ops->home(group->log),
                                   .mine = &mine,
-                                  .theirs = there ? &group->theirs.copy : NULL,
+                                  .theirs = there ? &theirs : NULL,
                                   .theirs_mirror = group->theirs.mirror,
                                   .arbiter = !failover_has_arbiter(failover) ? DECIDE_NO_ARBITER
                                              : group->record_fresh           ? DECIDE_HAVE_RECORD
@@ -48,9 +59,9 @@ enum group_state fo_step_deciding(struct group *group)
     if (failover->session && !group->theirs_known && !failover->monitor.lost)
         return GROUP_TALK;
     fo_group_decide(group, &out);
-    // Without an arbiter nothing but this wait says that the partner was handed the group.
-    if (!failover_has_arbiter(failover) && out.action != DECIDE_FOLLOW &&
-        failover_now_ns(failover) < group->given_until_ns)
+    // Who was handed the group gets the time to serve it; where there is no arbiter, nothing else says that it may.
+    if (out.action != DECIDE_FOLLOW && failover_now_ns(failover) < group->given_until_ns &&
+        !(failover->monitor.lost && failover_has_arbiter(failover)))
         return GROUP_YIELD;
     if (out.action != DECIDE_READ)
         fo_group_reason(group, "%s", out.reason);
@@ -255,6 +266,9 @@ static enum group_state shadow_late(struct group *group)
         return GROUP_LOST;
     if (group->unsettled && group->claim.purpose == CLAIM_NONE)
         fo_claim_begin(group, CLAIM_RESTORE);
+    // The owner's word may have come while this group was on its way to take over and back.
+    if (group->theirs_known && group->failover->session && !group->failover->monitor.lost)
+        return shadow_state(group);
     return GROUP_SHADOW;
 }
 

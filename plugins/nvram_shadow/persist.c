@@ -48,6 +48,22 @@ static void loaded(void *arg, int status, int sys_errno)
     nv_persist_load(log);
 }
 
+// What was not read is not known: the scan must not take it for an empty log.
+static void load_failed(struct carrick_log *log)
+{
+    struct nv_persist *persist = &log->persist;
+
+    if (!persist->failed)
+        nv_log(log, CARRICK_LOG_ERROR,
+               "reading %s failed: %s; the copy is out until it can be read (it is tried again)",
+               log->config->path, strerror(persist->sys_errno));
+    persist->failed = true;
+    persist->status = CARRICK_OK;
+    persist->sys_errno = 0;
+    persist->load_at = 0;
+    nv_host(log)->base->timer_start(persist->retry, RETRY_NS);
+}
+
 void nv_persist_load(struct carrick_log *log)
 {
     struct nv_persist *persist = &log->persist;
@@ -67,17 +83,10 @@ void nv_persist_load(struct carrick_log *log)
     if (persist->under_way > 0)
         return;
     if (persist->status != CARRICK_OK) {
-        // What was not read is not known: the scan must not take it for an empty log.
-        nv_log(log, CARRICK_LOG_ERROR,
-               "reading %s failed: %s; the copy is out until the daemon is started again and can "
-               "read it",
-               log->config->path, strerror(persist->sys_errno));
-        log->loading = false;
-        log->condition = CARRICK_LOG_SCANNING;
-        persist->failed = true;
-        nv_changed(log);
+        load_failed(log);
         return;
     }
+    persist->failed = false;
     nv_copy_loaded(log);
 }
 
@@ -86,7 +95,10 @@ static void retry_fired(void *arg)
     struct carrick_log *log = arg;
 
     log->persist.waits = false;
-    nv_persist_go(log);
+    if (log->loading)
+        nv_persist_load(log);
+    else
+        nv_persist_go(log);
 }
 
 int nv_persist_open(struct carrick_log *log, struct carrick_error *error)

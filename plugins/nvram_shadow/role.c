@@ -35,6 +35,10 @@ int nv_serve(struct carrick_log *log, const struct carrick_generation *generatio
     log->serve_generation = *generation;
     log->wanted_bytes = 0;
     nv_owner_reset(log);
+    // All is told anew: what is on this node's disk may be missing on the partner's, and then must get into the
+    // consumer's map before it leaves the log.
+    log->told = log->ring.first;
+    log->synced = log->ring.first.sequence - 1;
     // As shadow not all was looked at that the partner wrote.
     nv_copy_scan(log);
     log->state_due = true;
