@@ -7,6 +7,7 @@ import peers
 from measure import Row, interleaved, limit_row, median, ratio_row, spread_text
 from pair import NODES, Pair
 from rows_calls import calls
+from rows_nbd import nbd_write_d1, nbd_write_d32
 from rows_faults import carrier, drop, reset
 
 MIB = 1 << 20
@@ -211,4 +212,4 @@ def session_up(bench):
 
 ROWS = {f.__name__: f for f in (
     write4k_poll, write4k_sleep, read4k_poll, write1m_pipelined, small_beside_big, idle_vis,
-    many_regions, memory, session_up, reset, carrier, drop, calls)}
+    many_regions, memory, session_up, reset, carrier, drop, calls, nbd_write_d1, nbd_write_d32)}

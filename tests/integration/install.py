@@ -40,7 +40,12 @@ def all_is_there(destdir):
         "lib/systemd/system/carrickd.service", "share/bash-completion/completions/carrick",
         "lib/carrick/plugins/tcp.so", "lib/carrick/plugins/fault.so",
         "share/man/man1/carrick.1", "share/man/man5/carrick.json.5", "share/man/man8/carrickd.8",
+        "sbin/carrick-host", "lib/libcarrick.a", "lib/libcarrick.so", "lib/pkgconfig/libcarrick.pc",
+        "lib/carrick/plugins/nvram_shadow.so", "lib/carrick/plugins/shelf.so", "lib/carrick/plugins/failover.so",
+        "lib/carrick/plugins/mailbox.so",
     }
+    if (BUILD / "nbdkit/nbdkit-carrick-plugin.so").exists():
+        wanted.add("lib/nbdkit/plugins/nbdkit-carrick-plugin.so")
     wanted |= {f"include/carrick/{header.name}" for header in (TOP / "include/carrick").glob("*.h")}
     missing = {ROOT + name for name in wanted} - there
     assert not missing, f"missing: {sorted(missing)}"
@@ -76,7 +81,7 @@ def paths_are_filled_in(destdir):
 
 def modes_are_right(destdir):
     for path in (destdir / ROOT).rglob("*"):
-        if path.is_dir() or path.parent.name in ("bin", "sbin", "plugins"):
+        if path.is_dir() or path.parent.name in ("bin", "sbin") or ".so" in path.name:
             assert path.stat().st_mode & 0o777 == 0o755, path
         else:
             assert path.stat().st_mode & 0o777 == 0o644, path

@@ -1,15 +1,11 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of the bench for writes through NBD: ours beside the ideal mirror and beside qemu's quorum.
-
-    BUILD=build bench/nbd.py [--rounds N] [--only ROW[,ROW]]; BENCH_NBD_SECONDS: how long each run takes
+"""Writes through NBD: ours beside the ideal mirror and beside qemu's quorum.
 
 Load, nbdkit, and both nodes are on one machine. The owner is on the first core and its partner on the second, alike in
-every row; nbdkit and fio are where the scheduler puts them. Nothing polls. Logs are on tmpfs. ROWS can be taken into
-another table: each takes a Bench and gives rows.
+every row; nbdkit and fio are where the scheduler puts them. Nothing polls. Logs are on tmpfs.
+BENCH_NBD_SECONDS: how long each run takes.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -21,17 +17,16 @@ import sys
 import tempfile
 import time
 
-sys.dont_write_bytecode = True
 TOP = pathlib.Path(__file__).resolve().parent.parent
-sys.path[1:1] = [str(TOP / "bench"), str(TOP / "tests/integration")]
+sys.path.insert(1, str(TOP / "tests/integration"))
 
-from measure import Bench, Row, interleaved, median, ratio_row, spread_text
+from measure import interleaved, ratio_row
 from peers import Failed, Missing, command_find, port_free
 
 SHELF_BYTES = 64 << 20
 BLOCK = 4096
 START_S = 20
-seconds = float(os.environ.get("BENCH_NBD_SECONDS", "4"))
+SECONDS = float(os.environ.get("BENCH_NBD_SECONDS", "4"))
 
 
 def wait_for(condition, what):
@@ -140,13 +135,13 @@ def listens(port):
 
 def fio_argv(socket, depth, rw="randwrite"):
     return [command_find("fio", "fio"), "--name=v", "--ioengine=nbd", f"--uri=nbd+unix:///?socket={socket}", f"--rw={rw}",
-            f"--bs={BLOCK}", f"--size={SHELF_BYTES}", f"--iodepth={depth}", f"--runtime={seconds:g}", "--ramp_time=1",
+            f"--bs={BLOCK}", f"--size={SHELF_BYTES}", f"--iodepth={depth}", f"--runtime={SECONDS:g}", "--ramp_time=1",
             "--time_based", "--norandommap", "--randrepeat=0", "--output-format=json"]
 
 
 def fio_iops(socket, depth, rw="randwrite"):
     argv = fio_argv(socket, depth, rw)
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=seconds + 60,
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=SECONDS + 60,
                           cwd=tempfile.gettempdir(), check=False)
     if done.returncode != 0:
         raise Failed(f"fio: exit {done.returncode}: {(done.stderr + done.stdout).strip()[-300:]}")
@@ -163,73 +158,24 @@ def once(server, bench, depth):
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def beside(bench, depth, peer, peer_name, limit, note=""):
-    name = f"nbd_write_d{depth}_{peer.__name__}"
-    got, theirs = interleaved(bench.rounds, lambda: once(ours, bench, depth), lambda: once(peer, bench, depth))
-    return ratio_row(got, theirs, limit, False, name=name, what=f"4 KiB random writes, NBD, depth {depth}", unit="/s",
-                     peer=peer_name, command=" ".join(fio_argv("SOCKET", depth)), note=note)
-
-
 QUORUM_NOTE = "quorum, threshold 2, of a file and of an NBD export over TCP, both on tmpfs; no other settings"
 
 
-def write_d1(bench):
-    """4 KiB random writes through NBD at depth 1, against the ideal mirror"""
-    yield beside(bench, 1, ideal, "ideal mirror", 0.8)
+def writes(bench, depth, quorum_limit):
+    got, ideals, quorums = interleaved(bench.rounds, *(lambda server=server: once(server, bench, depth)
+                                                       for server in (ours, ideal, quorum)))
+    what, command = f"4 KiB random writes, NBD, depth {depth}", " ".join(fio_argv("SOCKET", depth))
+    yield ratio_row(got, ideals, 0.8, False, name=f"nbd_write_d{depth}", what=what, unit="/s", peer="ideal mirror",
+                    command=command)
+    yield ratio_row(got, quorums, quorum_limit, False, name=f"nbd_write_d{depth}_quorum", what=what, unit="/s",
+                    peer="qemu quorum", command=command, note=QUORUM_NOTE)
 
 
-def write_d32(bench):
-    """4 KiB random writes through NBD at depth 32, against the ideal mirror"""
-    yield beside(bench, 32, ideal, "ideal mirror", 0.8)
+def nbd_write_d1(bench):
+    """4 KiB random writes through NBD at depth 1, against the ideal mirror and qemu's quorum"""
+    yield from writes(bench, 1, 1)
 
 
-def write_d1_quorum(bench):
-    """4 KiB random writes through NBD at depth 1, against qemu's quorum"""
-    yield beside(bench, 1, quorum, "qemu quorum", 1, QUORUM_NOTE)
-
-
-def write_d32_quorum(bench):
-    """4 KiB random writes through NBD at depth 32, against qemu's quorum"""
-    yield beside(bench, 32, quorum, "qemu quorum", 3, QUORUM_NOTE)
-
-
-def ideal_alone(bench):
-    """The ideal mirror by itself at depths 1 and 32: what the yardstick gives on this machine"""
-    for depth in (1, 32):
-        got = [once(ideal, bench, depth) for _ in range(bench.rounds)]
-        yield Row(name=f"nbd_ideal_d{depth}", what=f"ideal mirror, depth {depth}", value=median(got), unit="/s",
-                  spread=spread_text(got), command=" ".join(fio_argv("SOCKET", depth)))
-
-
-ROWS = {
-    "nbd_ideal": ideal_alone,
-    "nbd_write_d1": write_d1,
-    "nbd_write_d32": write_d32,
-    "nbd_write_d1_quorum": write_d1_quorum,
-    "nbd_write_d32_quorum": write_d32_quorum,
-}
-
-
-def main():
-    import run as table  # pylint: disable=import-outside-toplevel
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default=",".join(ROWS), help="by comma: " + ", ".join(ROWS))
-    parser.add_argument("--cores", metavar="A,B")
-    options = parser.parse_args()
-    names = options.only.split(",")
-    if set(names) - set(ROWS):
-        parser.error(f"no row {', '.join(set(names) - set(ROWS))}")
-    bench = Bench(os.path.abspath(os.environ.get("BUILD", "build")), table.cores_choose(options.cores), options.rounds)
-    print(f"load average at the start: {os.getloadavg()[0]:.2f}")
-    results, failures = [], 0
-    for name in names:
-        got, failed = table.row_run(bench, name, ROWS[name])
-        results += got
-        failures += failed
-    table.table_print(results)
-    return 1 if failures else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def nbd_write_d32(bench):
+    """4 KiB random writes through NBD at depth 32, against the ideal mirror and qemu's quorum"""
+    yield from writes(bench, 32, 3)
