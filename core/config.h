@@ -103,8 +103,9 @@ struct config_client {
     char plugin[CONFIG_NAME_SIZE];
     bool required; // the daemon does not start without it
     enum config_isolation isolation;
-    char process[CONFIG_NAME_SIZE]; // PROCESS: name of the process; the client's own unless it is said
-    uint32_t hang_ms;               // PROCESS: without a sign of life for so long it is ended
+    char process
+        [CONFIG_NAME_SIZE]; // PROCESS: name of the process; the client's own unless it is said
+    uint32_t hang_ms;       // PROCESS: without a sign of life for so long it is ended
     struct config_section config;
     char *pointer;
 };

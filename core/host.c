@@ -45,7 +45,9 @@ __attribute__((format(printf, 3, 4))) static void host_log(const struct carrick_
     va_list arguments;
 
     va_start(arguments, format);
-    log_text(host_of(base)->env, level, NULL, base->manager, base->instance, format, arguments);
+    // What an operator should notice is an event for those who follow them.
+    log_text(host_of(base)->env, level, level <= CARRICK_LOG_NOTICE ? "plugin" : NULL,
+             base->manager, base->instance, format, arguments);
     va_end(arguments);
 }
 

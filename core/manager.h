@@ -42,8 +42,9 @@ struct manager_options {
     struct loader *loader;                // outlives the manager
     const uint8_t *key;                   // the cluster key; copied
     size_t key_bytes;
-    const struct manager_isolation *isolation; // outlives the manager; NULL: such a client is refused
-    void (*stopped)(void *arg);                // the end of manager_stop
+    const struct manager_isolation
+        *isolation;             // outlives the manager; NULL: such a client is refused
+    void (*stopped)(void *arg); // the end of manager_stop
     void *arg;
 };
 

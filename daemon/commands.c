@@ -390,7 +390,8 @@ static bool only_reads(struct control_request *request)
 {
     struct json_object *args = request_args(request), *word = NULL;
 
-    if (strcmp(request_command(request), "client") || !json_object_is_type(args, json_type_object) ||
+    if (strcmp(request_command(request), "client") ||
+        !json_object_is_type(args, json_type_object) ||
         !json_object_object_get_ex(args, "word", &word) ||
         !json_object_is_type(word, json_type_string))
         return false;

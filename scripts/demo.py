@@ -29,11 +29,7 @@ SHELVES = {
     "load": ("g1", 16 * MIB),  # overwritten all the time, on the node that is killed
     "other": ("g2", 16 * MIB),  # the same, on the node that lives
 }
-TOLD = {"session-up", "session-ended"}  # of the manager's events; of the storage clients' all but how long they took
-
-
-def is_of_storage(event):
-    return event.get("object") in ("failover", "nvram", "shelf") and event.get("event") != "client-overstay"
+TOLD = {"session-up", "session-ended", "plugin"}  # plugin: all that the storage clients find worth a notice
 
 
 class Story:
@@ -64,7 +60,7 @@ class Story:
                 events = node.events[self.told.get(node.name, 0):]
                 self.told[node.name] = len(node.events)
             fresh += [(event["time_ms"], node.name, event) for event in events
-                      if event.get("event") in TOLD or is_of_storage(event)]
+                      if event.get("event") in TOLD]
         for at_ms, name, event in sorted(fresh, key=lambda one: one[0]):
             self.line(name, f"{event.get('object') or ''}: {event.get('text', '')}".lstrip(": "), at_ms)
 
@@ -136,7 +132,7 @@ def kill_owner(story, storage, loads):
     at_ms = story.act("alpha is killed (SIGKILL), in the middle of it")
     at = time.monotonic()
     alpha.kill()
-    first = wait_for(lambda: loads[0].first_answer_after(at + 0.001), "beta to serve alpha's load", 10)
+    first = wait_for(lambda: loads[0].first_answer_from(storage.export("beta", "load"), at), "beta to serve alpha's load", 10)
     storage.wait_state("beta", "alone")
     story.tell([beta])
     served_ms = (first - at) * 1000

@@ -140,7 +140,8 @@ struct carrick_host {
     const char *instance;
 
     // Logs one line (printf format, no newline), with the instance's name put before it. Whoever decides
-    // what to do about an error logs it, once; a function that returns an error does not log.
+    // what to do about an error logs it, once; a function that returns an error does not log. What is a notice or
+    // graver is also an event to those who follow them (`carrick events`).
     void (*log)(const struct carrick_host *host, int level, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 

@@ -173,7 +173,7 @@ struct group {
     bool theirs_known; // told in this session
     struct message theirs;
     uint64_t acknowledged_before; // of this copy, when the session began
-    uint64_t theirs_incarnation; // of the manager that told it
+    uint64_t theirs_incarnation;  // of the manager that told it
 
     bool record_known, record_fresh;
     struct carrick_arbiter_record record; // the newest that was seen

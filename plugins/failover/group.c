@@ -136,6 +136,9 @@ const char *fo_group_word(struct group *group)
             fo_hooks_run(group, HOOK_ALONE);
         if (strcmp(word, "protected") == 0)
             fo_hooks_run(group, HOOK_PROTECTED);
+        failover_say(group->failover, CARRICK_LOG_NOTICE, "group %s: %s%s%s: %s", group->name, word,
+                     group->word[0] ? " after " : "", group->word,
+                     group->reason[0] ? group->reason : "-");
         snprintf(group->word, sizeof group->word, "%s", word);
         group->word_since_ns = failover_now_ns(group->failover);
     }
@@ -165,7 +168,7 @@ static void enter(struct group *group, enum group_state next)
     failover_say(group->failover,
                  next == GROUP_LOOK || next == GROUP_UNDECIDED ? CARRICK_LOG_DEBUG
                                                                : CARRICK_LOG_INFO,
-                 "group %s: %s after %s: %s", group->name, states[next].name,
+                 "group %s: step %s after %s: %s", group->name, states[next].name,
                  states[group->state].name, group->reason[0] ? group->reason : "-");
     group->state = next;
     group->state_since_ns = now_ns;

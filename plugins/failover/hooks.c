@@ -139,13 +139,12 @@ static void next_begin(struct failover *failover)
     *run = hooks->waiting[0];
     hooks->count--;
     memmove(&hooks->waiting[0], &hooks->waiting[1], hooks->count * sizeof hooks->waiting[0]);
-    if (failover->host->base->work(failover->host->base, work, done, run) == CARRICK_OK) {
-        hooks->busy = true;
-        return;
+    hooks->busy = failover->host->base->work(failover->host->base, work, done, run) == CARRICK_OK;
+    if (!hooks->busy) {
+        failover_say(failover, CARRICK_LOG_ERROR, "hook %s: no worker takes it",
+                     fo_hook_step_name(run->step));
+        free(run);
     }
-    failover_say(failover, CARRICK_LOG_ERROR, "hook %s: no worker takes it",
-                 fo_hook_step_name(run->step));
-    free(run);
 }
 
 void fo_hooks_run(struct group *group, enum hook_step step)

@@ -46,9 +46,13 @@ static void enter(struct failover *failover, enum partner_state state, const cha
     va_start(arguments, format);
     vsnprintf(monitor->reason, sizeof monitor->reason, format, arguments);
     va_end(arguments);
+    // Each end of a session makes a suspect of the partner, and the next session ends that.
+    bool passing = state == PARTNER_SUSPECT ||
+                   (state == PARTNER_UP && monitor->state == PARTNER_SUSPECT);
     failover_say(failover,
-                 state == PARTNER_UP || state == PARTNER_SUSPECT ? CARRICK_LOG_INFO
-                                                                 : CARRICK_LOG_WARNING,
+                 passing               ? CARRICK_LOG_INFO
+                 : state == PARTNER_UP ? CARRICK_LOG_NOTICE
+                                       : CARRICK_LOG_WARNING,
                  "partner %s after %s: %s", fo_partner_state_name(state),
                  fo_partner_state_name(monitor->state), monitor->reason);
     monitor->state = state;

@@ -194,8 +194,8 @@ enum group_state fo_alone_state(struct group *group)
         !fo_id_equal(theirs->generation.id, mine.generation.id))
         return GROUP_ALONE;
     fo_group_mirror(group, &mirror);
-    if (mirror.connected && (mirror.log.state == CARRICK_RESYNC_RUNNING ||
-                             mirror.log.state == CARRICK_RESYNC_EQUAL)) {
+    if (mirror.connected &&
+        (mirror.log.state == CARRICK_RESYNC_RUNNING || mirror.log.state == CARRICK_RESYNC_EQUAL)) {
         fo_group_reason(group, "bringing the partner's copy up to date goes on");
         return GROUP_RESYNC;
     }

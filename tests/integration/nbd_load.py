@@ -28,7 +28,7 @@ class Nbd:
     """One connection. Requests may be many at once: submit, then receive in any order."""
 
     def __init__(self, path, timeout_s=5):
-        self.handle, self.open = 0, {}
+        self.path, self.handle, self.open = path, 0, {}
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout_s)
         try:
@@ -165,7 +165,7 @@ class Writer(threading.Thread):
         connection.ask(WRITE, load.offset + block * BLOCK, data=block_of(load.seed, block, number))
         load.answered[block] = number
         self.pending = None
-        load.answer("writes", began)
+        load.answer("writes", began, connection)
 
     def read(self, connection, block):
         load = self.load
@@ -179,7 +179,7 @@ class Writer(threading.Thread):
         else:
             with load.lock:
                 load.shown[block] = max(load.shown[block], number)
-        load.answer("reads", began)
+        load.answer("reads", began, connection)
 
 
 class Load:
@@ -188,7 +188,7 @@ class Load:
         self.asked, self.answered, self.shown = [0] * blocks, [0] * blocks, [0] * blocks
         self.lock, self.stopping, self.wrong = threading.Lock(), threading.Event(), []
         self.counts = {"writes": 0, "reads": 0, "reconnects": 0}
-        self.times = []  # when each answer came
+        self.times = []  # of each answer: when it came, from which server
         self.longest_s = 0.0
         self.threads = [Writer(self, i) for i in range(writers)]
 
@@ -204,25 +204,26 @@ class Load:
         with self.lock:
             self.counts[what] += 1
 
-    def answer(self, what, began):
+    def answer(self, what, began, connection):
         now = time.monotonic()
         with self.lock:
             self.counts[what] += 1
-            self.times.append(now)
+            self.times.append((now, connection.path))
             self.longest_s = max(self.longest_s, now - began)
 
     def answers_since(self, at):
         with self.lock:
-            return sum(1 for when in reversed(self.times) if when > at)
+            return sum(1 for when, _ in self.times if when > at)
 
-    def first_answer_after(self, at):
+    def first_answer_from(self, path, at):
+        """When that server gave its first answer after `at`; None while there is none."""
         with self.lock:
-            return min((when for when in self.times if when > at), default=None)
+            return min((when for when, server in self.times if when > at and server == path), default=None)
 
     def gap_s(self, since):
         """The longest time without any answer from `since` on."""
         with self.lock:
-            times = [when for when in self.times if when > since]
+            times = sorted(when for when, _ in self.times if when > since)
         return max((b - a for a, b in zip([since] + times, times)), default=float("inf"))
 
     def stop(self):

@@ -253,7 +253,8 @@ static void show_partner(const struct carrick_client *pilot, char *json, size_t 
 {
     struct carrick_partner_status status = {.struct_size = sizeof status};
     pilot->host->partner_status(pilot->host, &status);
-    snprintf(json, size, "{\"heartbeat\":%llu,\"state\":%u,\"links_up\":%u,\"shadow\":%llu,\"still_ms\":%u}",
+    snprintf(json, size,
+             "{\"heartbeat\":%llu,\"state\":%u,\"links_up\":%u,\"shadow\":%llu,\"still_ms\":%u}",
              (unsigned long long)status.heartbeat, status.session_state, status.links_up,
              (unsigned long long)status.shadow_sequence, status.clients_still_ms);
 }

@@ -469,8 +469,9 @@ Test(loader, inspection_tells_what_a_plugin_is)
     expect_same(report.licence, "Apache-2.0");
     cr_assert(eq(u32, report.kind, CARRICK_KIND_CLIENT));
     cr_assert(eq(u32, report.ops_size, report.ops_size_core));
-    expect_same(report.missing_optional,
-                "config_check, config_change, provide, vi_changed, describe_state, command, stopping");
+    expect_same(
+        report.missing_optional,
+        "config_check, config_change, provide, vi_changed, describe_state, command, stopping");
     cr_assert(eq(u32, modules_loaded(), 0));
 }
 

@@ -9,7 +9,7 @@
 #define SHELF_BYTES 1048576u
 #define CONFIG                                                                                     \
     "{\"destage_delay_ms\":5,\"shelves\":[{\"name\":\"d1\",\"group\":\"g1\","                      \
-    "\"path\":\"/%n/d1\",\"bytes\":1048576},{\"name\":\"d2\",\"group\":\"g1\","                \
+    "\"path\":\"/%n/d1\",\"bytes\":1048576},{\"name\":\"d2\",\"group\":\"g1\","                    \
     "\"path\":\"/%n/d2\",\"bytes\":1048576}]}"
 
 static struct node *alpha;
