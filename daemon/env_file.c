@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Files of plugins, by libuv's pool of threads. io_uring would save the hop to a thread, but is switched off on many
-// servers and in most containers, and what is done here is not what an acknowledgement waits for: data is destaged later,
-// and reads that the page cache can answer are answered without the pool (file_read_now).
+// Files of plugins: opening and closing. What is asked of them is in env_file_request.c.
 #include "daemon/env_file.h"
+#include "daemon/env_file_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,21 +19,6 @@
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-
-#define ZERO_BYTES 65536u // written at a time where the file system cannot zero a range by itself
-
-struct env_file {
-    struct env *env;
-    int fd;
-    uint64_t bytes;
-    bool in_memory; // tmpfs: a read never waits for a disk
-};
-
-struct file_job {
-    struct env_file *file;
-    struct carrick_file_request request;
-    int sys_errno;
-};
 
 // ---- opening
 
@@ -147,6 +131,8 @@ int env_file_open(struct env *env, const char *path, uint32_t flags, uint64_t by
         .bytes = info->bytes,
         .in_memory = fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC,
     };
+    STAILQ_INIT(&file->batch);
+    STAILQ_INIT(&file->waiting);
     *out = file;
     return CARRICK_OK;
 }
@@ -155,120 +141,4 @@ void env_file_close(struct env_file *file)
 {
     close(file->fd);
     free(file);
-}
-
-// ---- requests: on a thread of the pool
-
-// Returns 0 or an errno. An end of file before the end of the request is EIO: the length was checked before.
-static int transfer(int fd, bool write, char *data, uint64_t length, uint64_t offset)
-{
-    while (length > 0) {
-        ssize_t done = write ? pwrite(fd, data, length, (off_t)offset)
-                             : pread(fd, data, length, (off_t)offset);
-
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return done < 0 ? errno : EIO;
-        data += done;
-        offset += (uint64_t)done;
-        length -= (uint64_t)done;
-    }
-    return 0;
-}
-
-static int zero_by_writing(int fd, uint64_t offset, uint64_t length)
-{
-    char *zeroes = calloc(1, ZERO_BYTES);
-    int cause = zeroes == NULL ? ENOMEM : 0;
-
-    while (cause == 0 && length > 0) {
-        uint64_t part = length < ZERO_BYTES ? length : ZERO_BYTES;
-
-        cause = transfer(fd, true, zeroes, part, offset);
-        offset += part;
-        length -= part;
-    }
-    free(zeroes);
-    return cause;
-}
-
-static int zero(int fd, uint32_t operation, uint64_t offset, uint64_t length)
-{
-    int mode = operation == CARRICK_FILE_TRIM ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
-
-    if (length == 0 || fallocate(fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) == 0)
-        return 0;
-    return errno == EOPNOTSUPP || errno == EINVAL ? zero_by_writing(fd, offset, length) : errno;
-}
-
-static void job_run(void *arg)
-{
-    struct file_job *job = arg;
-    const struct carrick_file_request *request = &job->request;
-    int fd = job->file->fd;
-
-    switch (request->operation) {
-    case CARRICK_FILE_READ:
-    case CARRICK_FILE_WRITE:
-        job->sys_errno = transfer(fd, request->operation == CARRICK_FILE_WRITE, request->data,
-                                  request->length, request->offset);
-        break;
-    case CARRICK_FILE_SYNC:
-        job->sys_errno = fdatasync(fd) ? errno : 0;
-        break;
-    default:
-        job->sys_errno = zero(fd, request->operation, request->offset, request->length);
-    }
-}
-
-static void job_done(void *arg)
-{
-    struct file_job job = *(struct file_job *)arg;
-
-    free(arg);
-    job.request.fn(job.request.arg, job.sys_errno == 0 ? CARRICK_OK : CARRICK_ERR_SYSTEM,
-                   job.sys_errno);
-}
-
-static int range_check(const struct env_file *file, uint64_t offset, uint64_t length)
-{
-    return offset <= file->bytes && length <= file->bytes - offset ? CARRICK_OK
-                                                                   : CARRICK_ERR_BOUNDS;
-}
-
-int env_file_submit(struct env_file *file, const struct carrick_file_request *request)
-{
-    struct file_job *job;
-    int status;
-
-    if (request->operation < CARRICK_FILE_READ || request->operation > CARRICK_FILE_TRIM)
-        return CARRICK_ERR_INVALID;
-    if (request->operation != CARRICK_FILE_SYNC) {
-        status = range_check(file, request->offset, request->length);
-        if (status != CARRICK_OK)
-            return status;
-    }
-    job = malloc(sizeof(*job));
-    if (job == NULL)
-        return CARRICK_ERR_NO_MEMORY;
-    *job = (struct file_job){.file = file, .request = *request};
-    status = file->env->ops->work(file->env, job_run, job_done, job);
-    if (status != CARRICK_OK)
-        free(job);
-    return status;
-}
-
-int env_file_read_now(struct env_file *file, uint64_t offset, void *data, uint64_t length)
-{
-    struct iovec part = {.iov_base = data, .iov_len = length};
-    ssize_t got;
-
-    if (range_check(file, offset, length) != CARRICK_OK)
-        return CARRICK_ERR_BOUNDS;
-    if (file->in_memory)
-        got = pread(file->fd, data, length, (off_t)offset);
-    else
-        got = preadv2(file->fd, &part, 1, (off_t)offset, RWF_NOWAIT);
-    return got == (ssize_t)length ? CARRICK_OK : CARRICK_ERR_AGAIN;
 }

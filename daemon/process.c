@@ -325,8 +325,7 @@ static bool is_destroyed(const struct carrick_client *client)
 // The last one in: clients go in the reverse of their order.
 void process_remove(struct process *process, struct carrick_client *client)
 {
-    if (process_lives(process) && client->created) {
-        client->destroying = true;
+    if (process_lives(process) && client->created && !client->destroyed) {
         process_send(process,
                      &(struct channel_message){.type = CHANNEL_DESTROY, .client = client->index});
         if (!process_wait(process, is_destroyed, client,

@@ -336,6 +336,9 @@ static void ending(struct carrick_client *client, uint32_t reason, uint64_t dead
     struct channel_ending event = {.deadline_ns = deadline_ns, .reason = reason};
 
     event_put(client, CHANNEL_EVENT_ENDING, &event, sizeof(event), NULL, 0);
+    // The others' next session does not wait for it until the deadline.
+    if (process_still_ns(client->process) > 0)
+        vis_close(client);
 }
 
 static void ended(struct carrick_client *client, uint32_t reason)

@@ -12,8 +12,8 @@
 #define PROCESS_DESTROY_MS 1000u // its end, then it is killed
 #define PROCESS_BACKOFF_MIN_MS 100u
 #define PROCESS_BACKOFF_MAX_MS 30000u
-#define PROCESS_BEAT_MS 100u // at most: between two moves of the beat
-#define PROCESS_TICK_MS 250u // at most: between two looks at the beat
+#define PROCESS_BEAT_MS 100u   // at most: between two moves of the beat
+#define PROCESS_TICK_MS 250u   // at most: between two looks at the beat
 #define PROCESS_CALM_MS 30000u // a process that ran for so long begins with the shortest wait again
 #define PROCESS_WAITING_BYTES_MAX                                                                  \
     (64u << 20) // events that do not fit into a ring, before it counts as hung
@@ -80,7 +80,7 @@ struct carrick_client {
     char *directory;
     char *config;
     bool created; // by the process that runs
-    bool destroying, destroyed;
+    bool destroyed;
     int create_status;
     struct carrick_error *create_error;
     // rings

@@ -458,7 +458,7 @@ void process_message(struct process *process, struct channel_message *message)
         client->host->status_boot_stage(client->host, (uint32_t)message->a & 0xff);
         break;
     case CHANNEL_DESTROYED:
-        client->destroyed = client->destroying;
+        client->destroyed = true;
         break;
     default:
         process_fail(process, "sent a message that there is not");
