@@ -61,6 +61,9 @@ struct carrick_block_user {
     void (*answered)(void *arg, uint64_t cookie, int status, int sys_errno);
     // The export is over: nothing more is answered; data of open requests is not touched any more. Call export_close.
     void (*closed)(void *arg, const char *why);
+    // May be NULL. Follows one or more calls of answered, before the shelf returns to the loop: whoever has to be woken
+    // for the answers is woken here, once for all of them. The export may be closed in it.
+    void (*answers_end)(void *arg);
 };
 
 struct carrick_block_ops {

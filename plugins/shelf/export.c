@@ -73,7 +73,8 @@ static int block_open(struct carrick_shelves *shelves, const char *name,
         return refuse(error, CARRICK_ERR_NO_MEMORY, "there is no memory for another user");
     export_->client = client;
     export_->shelf = shelf;
-    export_->user = *user;
+    memcpy(&export_->user, user,
+           user->struct_size < sizeof *user ? user->struct_size : sizeof *user);
     export_->arg = arg;
     export_->next = client->exports;
     client->exports = export_;

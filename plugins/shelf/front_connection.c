@@ -86,6 +86,11 @@ static void answer(struct front_connection *c, uint32_t slot, int error)
     c->busy[slot] = false;
     c->open--;
     ring_put_answer(&c->ring, &c->answer_tail, &a);
+}
+
+static void answer_now(struct front_connection *c, uint32_t slot, int error)
+{
+    answer(c, slot, error);
     wake_user(c);
 }
 
@@ -94,6 +99,13 @@ static void export_answered(void *arg, uint64_t cookie, int status, int sys_errn
     struct front_connection *c = arg;
     uint32_t slot = (uint32_t)cookie;
     answer(c, slot, status == CARRICK_OK ? 0 : sys_errno > 0 ? sys_errno : EIO);
+}
+
+static void export_answers_end(void *arg)
+{
+    struct front_connection *c = arg;
+
+    wake_user(c);
     // An answer makes room at the shelf; not from here, since this is the shelf's callback.
     if (c->holds)
         c->front->host->timer_start(c->timer, 0);
@@ -108,6 +120,7 @@ static const struct carrick_block_user export_user = {
     .struct_size = sizeof(struct carrick_block_user),
     .answered = export_answered,
     .closed = export_closed,
+    .answers_end = export_answers_end,
 };
 
 // ---- requests
@@ -160,16 +173,16 @@ static enum handed hand_over(struct front_connection *c, const struct ring_reque
         return EXPORT_OVER;
     case CARRICK_ERR_BOUNDS:
         // As NBD has it: no space beyond the end for what writes, an invalid argument for a read.
-        answer(c, r->slot, r->operation == CARRICK_BLOCK_READ ? EINVAL : ENOSPC);
+        answer_now(c, r->slot, r->operation == CARRICK_BLOCK_READ ? EINVAL : ENOSPC);
         return HANDED;
     case CARRICK_ERR_DENIED:
-        answer(c, r->slot, EPERM);
+        answer_now(c, r->slot, EPERM);
         return HANDED;
     case CARRICK_ERR_NO_MEMORY:
-        answer(c, r->slot, ENOMEM);
+        answer_now(c, r->slot, ENOMEM);
         return HANDED;
     default:
-        answer(c, r->slot, status == CARRICK_ERR_INVALID ? EINVAL : EIO);
+        answer_now(c, r->slot, status == CARRICK_ERR_INVALID ? EINVAL : EIO);
         return HANDED;
     }
 }
@@ -178,7 +191,7 @@ static enum handed hand_over(struct front_connection *c, const struct ring_reque
 static int take_in(struct front_connection *c, const struct ring_request *r)
 {
     if (!request_is_sound(r)) {
-        answer(c, r->slot, EINVAL);
+        answer_now(c, r->slot, EINVAL);
         return 1;
     }
     switch (hand_over(c, r)) {

@@ -77,10 +77,34 @@ static void leave_export(struct shelf_request *request)
     request->data = NULL;
 }
 
+// Answers between these two calls are followed by one answers_end, others by one each.
+static void answers_begin(struct carrick_client *client)
+{
+    client->answering++;
+}
+
+static void answers_end(struct carrick_client *client)
+{
+    if (--client->answering > 0 || !client->answers_end_due)
+        return;
+    client->answers_end_due = false;
+    // The callback may close any export: the list is looked through anew after each.
+    for (struct carrick_export *at = client->exports; at != NULL;) {
+        if (!at->answers_end_due) {
+            at = at->next;
+            continue;
+        }
+        at->answers_end_due = false;
+        at->user.answers_end(at->arg);
+        at = client->exports;
+    }
+}
+
 // The user may do anything in its callback, closing the export included: nothing is touched after it.
 static void answer(struct shelf_request *request, int sys_errno)
 {
     struct carrick_export *export_ = request->export_;
+    struct carrick_client *client = export_->client;
     struct shelf_queue *queue = queue_of(request);
     uint64_t cookie = request->cookie;
 
@@ -88,8 +112,12 @@ static void answer(struct shelf_request *request, int sys_errno)
         queue_remove(queue, request);
     leave_export(request);
     free(request);
+    answers_begin(client);
+    if (export_->user.answers_end != NULL)
+        export_->answers_end_due = client->answers_end_due = true;
     export_->user.answered(export_->arg, cookie, sys_errno == 0 ? CARRICK_OK : CARRICK_ERR_SYSTEM,
                            sys_errno);
+    answers_end(client);
 }
 
 void shelf_request_drop(struct shelf_request *request)
@@ -168,11 +196,12 @@ void shelf_requests_room(struct shelf_group *group)
 
 void shelf_requests_acknowledged(struct shelf_group *group)
 {
+    answers_begin(group->client);
     while (group->log_queue.first != NULL) {
         struct shelf_request *request = group->log_queue.first;
 
         if (request->sequence > group->acknowledged)
-            return;
+            break;
         if ((request->flags & CARRICK_BLOCK_FUA) && !log_is_safe(group) &&
             request->sequence > group->everywhere) {
             queue_remove(&group->log_queue, request);
@@ -182,14 +211,17 @@ void shelf_requests_acknowledged(struct shelf_group *group)
         }
         answer(request, 0);
     }
+    answers_end(group->client);
 }
 
 void shelf_requests_synced(struct shelf_group *group)
 {
+    answers_begin(group->client);
     // In the order of sequences: a flush waits for all that is acknowledged when it comes.
     while (group->sync_queue.first != NULL &&
            group->sync_queue.first->sequence <= group->everywhere)
         answer(group->sync_queue.first, 0);
+    answers_end(group->client);
 }
 
 static void begin_flush(struct shelf_request *request)
@@ -351,6 +383,8 @@ int shelf_request_submit(struct carrick_export *export_, const struct carrick_bl
 
 void shelf_requests_turn(struct shelf_group *group)
 {
+    answers_begin(group->client);
     while (group->done.first != NULL)
         answer(group->done.first, group->done.first->sys_errno);
+    answers_end(group->client);
 }

@@ -210,6 +210,7 @@ struct carrick_export {
     uint32_t open;
     bool over; // closed is told, or is to be
     bool told;
+    bool answers_end_due;
     char why[128];
 };
 
@@ -303,6 +304,8 @@ struct carrick_client {
     uint32_t shelf_count;
     struct shelf *shelves[SHELF_SHELVES_MAX];
     struct carrick_export *exports;
+    uint32_t answering; // groups of answers that are being told
+    bool answers_end_due;
     struct carrick_timer *turn; // for what must not happen within a call
     struct shelf_link *link;    // to the partner's shelf client
     struct front *front;

@@ -176,6 +176,8 @@ static void step(struct front *front, struct carrick_shelves *s, uint8_t byte)
                 s->user->answered(s->arg, i, CARRICK_OK, 0);
             }
         }
+        if (s->open)
+            s->user->answers_end(s->arg);
     } else if (s->open) {
         s->user->closed(s->arg, "moved");
     }

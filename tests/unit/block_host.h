@@ -335,6 +335,7 @@ static inline void shelves_run(void *arg)
     TAILQ_FOREACH(e, &s->exports, entry)
     {
         struct pending *p;
+        bool answered = false;
         while ((p = TAILQ_FIRST(&e->pending)) && !s->stuck && p->at_ns <= now) {
             int error = shelves_do(s, &p->request);
             TAILQ_REMOVE(&e->pending, p, entry);
@@ -342,7 +343,10 @@ static inline void shelves_run(void *arg)
             e->user->answered(e->arg, p->request.cookie, error ? CARRICK_ERR_SYSTEM : CARRICK_OK,
                               error);
             free(p);
+            answered = true;
         }
+        if (answered)
+            e->user->answers_end(e->arg);
         if (p && p->at_ns < next)
             next = p->at_ns;
     }
