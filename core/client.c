@@ -44,10 +44,10 @@ int client_init(struct client *client, struct manager *manager, uint32_t index,
         return status;
     client->ops = module_ops(client->module);
     client->isolated = client->config->isolation == CONFIG_ISOLATION_PROCESS;
-    status = client->isolated ? client_isolate(client, error)
-                              : client->ops->create(&client->client_host.base,
-                                                    client->config->config.json, &client->instance,
-                                                    error);
+    status = client->isolated
+                 ? client_isolate(client, error)
+                 : client->ops->create(&client->client_host.base, client->config->config.json,
+                                       &client->instance, error);
     if (status != CARRICK_OK)
         client->instance = NULL;
     return status;

@@ -225,8 +225,7 @@ static void client_check(const struct json_cursor *client, const struct json_cur
     struct json_cursor value, other;
 
     for (size_t i = 0; place.process == NULL && i < sizeof(keys) / sizeof(keys[0]); i++)
-        if (json_cursor_typed(client, keys[i],
-                              i == 0 ? json_type_string : json_type_int, &value))
+        if (json_cursor_typed(client, keys[i], i == 0 ? json_type_string : json_type_int, &value))
             json_cursor_report(&value, JSON_PLACE_VALUE, errs,
                                "%s is of clients with \"isolation\": \"process\"; say that, or "
                                "leave it out",
@@ -240,10 +239,11 @@ static void client_check(const struct json_cursor *client, const struct json_cur
         if (others.process == NULL || strcmp(others.process, place.process) != 0 ||
             others.hang_ms == place.hang_ms)
             continue;
-        json_cursor_report(&value, JSON_PLACE_VALUE, errs,
-                           "found %lld, where another client of the process \"%.40s\" has %lld: say "
-                           "the same for all of them",
-                           (long long)place.hang_ms, place.process, (long long)others.hang_ms);
+        json_cursor_report(
+            &value, JSON_PLACE_VALUE, errs,
+            "found %lld, where another client of the process \"%.40s\" has %lld: say "
+            "the same for all of them",
+            (long long)place.hang_ms, place.process, (long long)others.hang_ms);
         return;
     }
 }

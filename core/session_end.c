@@ -36,6 +36,16 @@ void session_ending_enter(struct manager *manager)
     clients_ending(manager, session->reason.reason, session->deadline_ns);
 }
 
+// Without a link nothing is said, heard or completed any more: a takeover, which waits for this end, must not wait for a
+// dead partner's word.
+static bool nobody_hears(const struct manager *manager)
+{
+    uint64_t lost_ns = manager->session.lost_since_ns;
+
+    return lost_ns != 0 &&
+           env_now_ns(manager->env) >= lost_ns + manager->section->timers.link_dead_ms * ENV_MS;
+}
+
 void session_ending_step(struct manager *manager)
 {
     struct session *session = &manager->session;
@@ -44,7 +54,7 @@ void session_ending_step(struct manager *manager)
         session->told_ended = true;
         end_tell(manager, MESSAGE_ENDED);
     }
-    if (session->told_ended && session->partner_ended)
+    if ((session->told_ended && session->partner_ended) || nobody_hears(manager))
         session_fire(manager, SESSION_EVENT_OVER);
 }
 

@@ -34,7 +34,7 @@ enum channel_type {
     CHANNEL_COMMAND,        // a: token; body: word, JSON
     CHANNEL_CONFIG,         // body: section
     CHANNEL_ARBITER_ANSWER, // a: cookie, b: status, c: whether the body is a record
-    CHANNEL_DESTROY,
+    CHANNEL_DESTROY,        // the client, and all others of the process
     // to the daemon
     CHANNEL_HELLO = 64, // a: CHANNEL_VERSION
     CHANNEL_CREATED,    // a: status, b: errno; body: pointer, text
@@ -46,7 +46,7 @@ enum channel_type {
     CHANNEL_ASK, // a: cookie, b: whether it changes, c: expected number, d: timeout; body: group, record
     CHANNEL_SHADOW,     // a: sequence
     CHANNEL_BOOT_STAGE, // a: stage
-    CHANNEL_DESTROYED,
+    CHANNEL_DESTROYED,  // of each
 };
 
 enum channel_call {

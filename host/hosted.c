@@ -114,19 +114,31 @@ static void destroy(struct hosted *hosted)
     struct host_process *process = hosted->process;
 
     hosted->ops->destroy(hosted->instance);
+    hosted->instance = NULL;
     services_withdraw(hosted);
     take_out(hosted);
     host_send(process,
               &(struct channel_message){.type = CHANNEL_DESTROYED, .client = hosted->index});
 }
 
-// What is under way ends by itself; the instance is ended after it.
+// What is under way ends by itself; the instances are ended after it, all in one turn and the last one first: one that
+// uses another's service is not called by it any more when it is gone.
+static void destroy_when_idle(struct host_process *process)
+{
+    for (uint32_t i = 0; i < CHANNEL_CLIENTS_MAX; i++)
+        if (process->clients[i] != NULL && process->clients[i]->host.works > 0)
+            return;
+    for (uint32_t i = CHANNEL_CLIENTS_MAX; i-- > 0;)
+        if (process->clients[i] != NULL)
+            destroy(process->clients[i]);
+}
+
 static void on_idle(void *arg)
 {
     struct hosted *hosted = arg;
 
-    if (hosted->destroying)
-        destroy(hosted);
+    if (hosted->process->destroying)
+        destroy_when_idle(hosted->process);
 }
 
 // ---- regions that the partner asked for
@@ -361,6 +373,16 @@ static void config_change(struct hosted *hosted, const struct channel_message *m
                                                     : "it cannot change while running");
 }
 
+static void destroy_all(struct host_process *process)
+{
+    // What came before the end is told before it.
+    for (uint32_t i = 0; i < CHANNEL_CLIENTS_MAX; i++)
+        while (process->clients[i] != NULL && hosted_events(process->clients[i]))
+            ;
+    process->destroying = true;
+    destroy_when_idle(process);
+}
+
 void hosted_message(struct hosted *hosted, struct channel_message *message)
 {
     if (hosted->instance == NULL)
@@ -379,12 +401,7 @@ void hosted_message(struct hosted *hosted, struct channel_message *message)
         hosted_answered(hosted, message);
         break;
     case CHANNEL_DESTROY:
-        // What came before the end is told before it.
-        while (hosted_events(hosted))
-            ;
-        hosted->destroying = true;
-        if (hosted->host.works == 0)
-            destroy(hosted);
+        destroy_all(hosted->process);
         break;
     default:
         break;

@@ -77,7 +77,6 @@ struct hosted {
     struct module *module;
     const struct carrick_client_ops *ops;
     struct carrick_client *instance;
-    bool destroying;
     struct channel_shared *shared;
     struct channel_ring ops_ring, events;
     struct hosted_waiting *waiting, **waiting_end;
@@ -120,6 +119,7 @@ struct host_process {
     struct env_watch *watch_socket, *watch_event;
     struct hosted *clients[CHANNEL_CLIENTS_MAX];
     uint32_t client_count;
+    bool destroying;
     struct hosted *gone; // what is left of them goes with the process
     struct hosted_service services[HOSTED_SERVICES_MAX];
     uint32_t service_count;

@@ -101,7 +101,7 @@ $(BUILD)/bin/carrick: $(call objs,$(srcs_cli)) $(core_lib)
 	$(call show,LD)$(CC) $(all_ldflags) -pie -o $@ $^ $(call pkg_libs,$(pkgs_cli)) $(libs_core)
 
 # A client process has the daemon's loop, files and memory, and of the core what any plugin's host table is made of.
-host_env := $(foreach n,env_uv env_file memory memory_file mailbox,daemon/$(n).c)
+host_env := $(foreach n,env_uv env_file env_file_request memory memory_file mailbox,daemon/$(n).c)
 $(BUILD)/bin/carrick-host: $(call objs,$(srcs_host) $(host_env)) $(core_lib)
 	@mkdir -p $(@D)
 	$(call show,LD)$(CC) $(all_ldflags) -pie -o $@ $^ $(call pkg_libs,libuv) $(libs_core)

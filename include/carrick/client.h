@@ -23,9 +23,11 @@
 // later: a post is in the daemon's hands when its completion says so, and what was under way when a VI closes
 // completes as CANCELLED. provide must then name a region of the host (region_fd), or memory that cannot be made
 // shorter (F_SEAL_SHRINK). When the process ends, its VIs are closed, which tells the partner's client; it comes back
-// with a new instance, in a new session, which is not made before the old process is gone for certain. Inline, every callback runs on the manager's thread, one at a time, and must not
-// block: one that takes longer than the configured overstay_us is counted and logged by name. Host functions may
-// be called from any callback, also before it returns; none blocks, and none calls back before it returns.
+// with a new instance, in a new session, which is not made before the old process is gone for certain.
+//
+// Inline, every callback runs on the manager's thread, one at a time, and must not block: one that takes longer than the
+// configured overstay_us is counted and logged by name. Host functions may be called from any callback, also before it
+// returns; none blocks, and none calls back before it returns.
 #ifndef CARRICK_CLIENT_H
 #define CARRICK_CLIENT_H
 

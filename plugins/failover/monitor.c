@@ -47,8 +47,8 @@ static void enter(struct failover *failover, enum partner_state state, const cha
     vsnprintf(monitor->reason, sizeof monitor->reason, format, arguments);
     va_end(arguments);
     // Each end of a session makes a suspect of the partner, and the next session ends that.
-    bool passing = state == PARTNER_SUSPECT ||
-                   (state == PARTNER_UP && monitor->state == PARTNER_SUSPECT);
+    bool passing =
+        state == PARTNER_SUSPECT || (state == PARTNER_UP && monitor->state == PARTNER_SUSPECT);
     failover_say(failover,
                  passing               ? CARRICK_LOG_INFO
                  : state == PARTNER_UP ? CARRICK_LOG_NOTICE

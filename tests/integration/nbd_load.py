@@ -100,7 +100,7 @@ def dial(paths, deadline, first=0):
             turn += 1
             if turn % len(paths) == first:
                 time.sleep(0.005)
-    return None, 0
+    return None, turn % len(paths)
 
 
 def block_of(seed, block, number):

@@ -146,6 +146,7 @@ def write_queued_in_an_old_nbdkit_never_lands(world):
         storage.wait_protected(30)
         storage.beta.cli("giveback", "g1")
         wait_for(lambda: (storage.group("alpha") or {}).get("owner") == "alpha", "alpha to own the group", 15)
+        storage.wait_protected()
     finally:
         frozen.send_signal(signal.SIGCONT)
     try:

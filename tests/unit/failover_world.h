@@ -775,8 +775,8 @@ static inline void sessions_step(struct world *world)
         struct node *node = &world->nodes[i], *peer = peer_of(node);
 
         // Probes need both to run.
-        if (node->alive && !node->frozen && peer->alive &&
-            (!peer->frozen || peer->apart) && world->linked)
+        if (node->alive && !node->frozen && peer->alive && (!peer->frozen || peer->apart) &&
+            world->linked)
             node->heartbeat_seen = world->now_ns / (100 * WORLD_MS);
     }
     // A node that was frozen learns of what happened when it runs again.
