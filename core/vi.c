@@ -115,15 +115,18 @@ void vi_end_all(struct client *client)
         if (client->vis[i] != NULL)
             client->vis[i]->closing = true;
     for (uint32_t i = 0; i < client->vis_room; i++) {
-        struct vi *vi = client->vis[i];
-
-        if (vi == NULL)
+        if (client->vis[i] == NULL)
             continue;
-        vi->fence = NULL;
-        vi_complete_all(vi, CARRICK_ERR_SESSION_ENDED);
-        client_flush(client);
-        vi_enter(vi, CARRICK_VI_CLOSED);
-        vi_free(vi);
+        client->vis[i]->fence = NULL;
+        vi_complete_all(client->vis[i], CARRICK_ERR_SESSION_ENDED);
+    }
+    client_flush(client);
+    // None is gone before all have completed: a client may post on any of its VIs at any completion.
+    for (uint32_t i = 0; i < client->vis_room; i++) {
+        if (client->vis[i] == NULL)
+            continue;
+        vi_enter(client->vis[i], CARRICK_VI_CLOSED);
+        vi_free(client->vis[i]);
     }
 }
 

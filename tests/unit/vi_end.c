@@ -101,6 +101,29 @@ Test(vi_end, a_client_that_posts_at_each_completion_loses_nothing)
     fake_mend("a0");
 }
 
+static unsigned gone_too_early;
+
+static void look_for_gone(struct carrick_client *client,
+                          const struct carrick_completion *completion)
+{
+    (void)completion;
+    for (unsigned i = 0; i < client->changes; i++)
+        gone_too_early += client->change[i].state == CARRICK_VI_CLOSED;
+}
+
+// A client may look at, and post on, any of its VIs at any completion.
+Test(vi_end, no_vi_is_gone_before_all_have_completed)
+{
+    post_some();
+    gone_too_early = 0;
+    a->on_completed = look_for_gone;
+    fake_cut("a0");
+    all_over(CARRICK_ERR_SESSION_ENDED);
+    cr_assert_eq(gone_too_early, 0);
+    a->on_completed = NULL;
+    fake_mend("a0");
+}
+
 Test(vi_end, a_manager_that_stops_says_so_and_is_quiet)
 {
     a->closes_at_ending = b->closes_at_ending = true;
