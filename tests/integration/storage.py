@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 
-from lib import BUILD, CommandError, Skip, check, manager, wait_for
+from lib import BUILD, PROFILE, CommandError, Skip, check, manager, wait_for
 
 MIB = 1 << 20
 
@@ -21,11 +21,12 @@ def need_tools():
 
 
 class Storage:
-    """shelves: {name: (group, bytes)}; groups: {name: home node}."""
+    """shelves: {name: (group, bytes)}; groups: {name: home node}; arbiter: True for a mailbox, False for none, or a section."""
 
-    def __init__(self, world, groups=None, shelves=None, net=None, timers="fast", log_bytes=16 * MIB, arbiter=True,
+    def __init__(self, world, groups=None, shelves=None, net=None, timers=None, log_bytes=16 * MIB, arbiter=True,
                  plugin_dirs=None, backing="tmpfs", level="memory", **failover):
         need_tools()
+        timers = timers or ("fast" if PROFILE == "fast" else "default")
         self.world, self.net = world, net
         self.groups = groups or {"g1": "alpha"}
         self.shelves = shelves or {"disk1": ("g1", 16 * MIB)}
@@ -56,7 +57,8 @@ class Storage:
                             for shelf, (group, size) in self.shelves.items()]}},
             {"name": "failover", "plugin": "failover", "config": {"timers": timers, **failover}},
         ]
-        more = {"arbiter": {"plugin": "mailbox", "config": {"directory": f"{self.world.dir}/mailbox"}}} if arbiter else {}
+        mailbox = {"plugin": "mailbox", "config": {"directory": f"{self.world.dir}/mailbox"}}
+        more = {"arbiter": mailbox if arbiter is True else arbiter} if arbiter else {}
         links = self.net.tcp_links() if self.net else None
         return manager(links=links, clients=clients, profile="fast" if timers == "fast" else "normal", **more)
 
