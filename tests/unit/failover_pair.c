@@ -406,6 +406,30 @@ Test(failover_pair, hand_over_and_giveback)
     world_end(world);
 }
 
+// What the partner last said of its copy is older than what it has acknowledged since: judged by that, its copy would lack
+// acknowledged writes, and the old owner would take the group back.
+Test(failover_pair, who_handed_over_under_load_leaves_it_to_the_other)
+{
+    struct world *world = world_protected(plain);
+    uint64_t takeovers = node_group(ALPHA)->takeovers, number = world->record.number;
+
+    world->advance_is_late = true;
+    for (int i = 0; i < 50; i++) {
+        cr_assert(node_write(ALPHA));
+        world_run(world, 1);
+    }
+    world->fence_hangs = true; // long enough to hear the partner and to ask the arbiter
+    node_command(ALPHA, "handover", "{\"group\":\"g1\"}");
+    world_run(world, 50);
+    world->fence_hangs = false;
+    world->reset_due = true;
+    RUN_UNTIL(world, serves(BETA) && both_protected(world), 3000);
+    cr_assert_eq(node_group(ALPHA)->takeovers, takeovers);
+    cr_assert_eq(world->record.number, number + 1, "somebody asked for the group again");
+    cr_assert_str_eq(world->record.owner, "beta");
+    world_end(world);
+}
+
 Test(failover_pair, an_owner_that_ends_after_it_handed_over_is_replaced)
 {
     struct world *world = world_protected(plain);

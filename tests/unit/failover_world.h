@@ -43,6 +43,8 @@ struct carrick_log {
     struct node *node;
     struct carrick_log_copy copy;
     uint64_t values[VALUES_MAX]; // by sequence
+    uint64_t
+        last_heard; // of records in a copy that the partner writes: it hears of the newest later
     uint32_t mirror;
     bool exposed;   // the partner can write it in the session that stands
     bool attached;  // owner: the partner's copy gets what is appended
@@ -113,6 +115,8 @@ struct world {
     bool session_due, reset_due;
     bool no_arbiter;
     bool fence_hangs; // a session that is to end does not
+    bool
+        advance_is_late; // until the session ends, a shadow does not hear of what is written into its copy
     bool loud;
     uint64_t late_ms, arbiter_ms;
     char home[8];
@@ -383,6 +387,10 @@ static inline const char *log_group_name(struct carrick_logs *logs, uint32_t ind
 static inline void log_copy(struct carrick_log *log, struct carrick_log_copy *copy)
 {
     *copy = log->copy;
+    if (log->exposed && log->node->world->advance_is_late && copy->last > log->last_heard)
+        copy->last = log->last_heard;
+    if (copy->acknowledged > copy->last)
+        copy->acknowledged = copy->last;
 }
 
 static inline void log_mirror_state(struct carrick_log *log, struct carrick_mirror_state *state)
@@ -745,6 +753,7 @@ static inline void session_up(struct world *world)
         node->ops->describe(node->client, &info);
         node->ops->provide(node->client, 0, &wants[0], &backing);
         node->log.exposed = node->log.copy.role == CARRICK_LOG_SHADOW;
+        node->log.last_heard = node->log.copy.last;
     }
     for (unsigned i = 0; i < 2; i++) {
         struct node *node = &world->nodes[i];
