@@ -19,7 +19,7 @@ struct write {
     struct disk_test *test;
     struct sim_io *io;
     uint32_t first, count;
-    uint64_t begun, done;  // stamps; 0: not
+    uint64_t begun, done; // stamps; 0: not
     uint8_t data[WRITE_SECTORS * SIM_SECTOR];
 };
 
@@ -219,8 +219,8 @@ bool disk_tells_errors(void)
     if (sim_file_open(test.disk, "/f", CARRICK_FILE_CREATE, SECTORS * SIM_SECTOR, &test.file, &info,
                       &error) != CARRICK_OK)
         abort();
-    good = info.created && sim_file_open(test.disk, "/f", 0, 0, &test.file, &info, &error) ==
-                               CARRICK_ERR_EXISTS;
+    good = info.created &&
+           sim_file_open(test.disk, "/f", 0, 0, &test.file, &info, &error) == CARRICK_ERR_EXISTS;
     sim_disk_set_faults(test.disk, &faults);
     good &= !sync_now(&test);
     sim_disk_set_faults(test.disk, &(struct sim_disk_faults){0});

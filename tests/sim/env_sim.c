@@ -181,6 +181,7 @@ void env_sim_step(struct env_sim *env)
 
 void env_sim_finish_work(struct env_sim *env)
 {
+    env->storage.closed = true;
     for (uint32_t i = 1; env->works > 0 && i <= env->used;) {
         if (env->heap[i]->kind == EVENT_TIMER) {
             i++;

@@ -97,9 +97,8 @@ int env_sim_memory_open(struct env *env, const char *path, uint64_t bytes,
 {
     struct sim_storage *storage = env_sim_storage(env);
     struct sim_memory *backing =
-        storage->disk == NULL
-            ? NULL
-            : sim_memory_open(storage->disk, path, pages(bytes), &info->created);
+        storage->disk == NULL ? NULL
+                              : sim_memory_open(storage->disk, path, pages(bytes), &info->created);
 
     if (backing == NULL) {
         error->status = CARRICK_ERR_EXISTS;
@@ -150,12 +149,12 @@ int env_sim_file_submit(struct env_file *file, const struct carrick_file_request
 {
     struct sim_disk *disk = env_sim_storage(file->env)->disk;
     struct sim_io *io;
-    int status = sim_io_begin(file->file, request, &io);
+    int status = env_sim_storage(file->env)->closed ? CARRICK_ERR_NO_MEMORY
+                                                    : sim_io_begin(file->file, request, &io);
 
-    return status != CARRICK_OK
-               ? status
-               : env_sim_job(file->env, sim_disk_latency_ns(disk), sim_disk_latency_ns(disk),
-                             io_effect, io_end, io);
+    return status != CARRICK_OK ? status
+                                : env_sim_job(file->env, sim_disk_latency_ns(disk),
+                                              sim_disk_latency_ns(disk), io_effect, io_end, io);
 }
 
 int env_sim_file_read_now(struct env_file *file, uint64_t offset, void *data, uint64_t length)

@@ -14,6 +14,7 @@ struct sim_storage {
     struct sim_mapping *mappings;
     int next_fd;
     unsigned files;
+    bool closed; // its node is dead: nothing more is begun
 };
 
 unsigned sim_storage_left(const struct sim_storage *storage); // mappings and open files

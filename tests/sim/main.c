@@ -2,7 +2,7 @@
 // needs plugin: sim
 //
 // carrick-sim: histories of two simulated nodes, each given by its seed alone.
-#include "tests/sim/storage.h"
+#include "tests/sim/runner.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -15,18 +15,15 @@
 #define LOG_LINES_SHOWN 60u
 #define JOBS_MAX 64u
 
-struct options {
-    struct world_options world;
-    bool seed_given;
-    uint64_t histories; // 0: not given
-    unsigned jobs;
+static const struct {
+    const char *name;
+    unsigned rule;
+} rules[] = {
+    {"fence", BREAK_FENCE},     {"replay", BREAK_REPLAY}, {"promise", BREAK_PROMISE},
+    {"win", BREAK_WIN},         {"shadow", BREAK_SHADOW}, {"cut", BREAK_CUT},
+    {"destage", BREAK_DESTAGE}, {"resync", BREAK_RESYNC}, {"closed", BREAK_CLOSED},
 };
-
-// What one run over many seeds came to.
-struct tally {
-    uint64_t passed, failed;
-    struct world_numbers numbers;
-};
+#define RULE_COUNT (sizeof(rules) / sizeof(rules[0]))
 
 static void numbers_add(struct world_numbers *to, const struct world_numbers *from)
 {
@@ -39,7 +36,14 @@ static void numbers_add(struct world_numbers *to, const struct world_numbers *fr
     to->late += from->late;
 }
 
-static void numbers_print(const struct world_numbers *numbers)
+void tally_add(struct tally *to, const struct tally *from)
+{
+    to->passed += from->passed;
+    to->failed += from->failed;
+    numbers_add(&to->numbers, &from->numbers);
+}
+
+void numbers_print(const struct world_numbers *numbers)
 {
     printf("  %llu events, %llu operations, %llu landings, %llu sessions, %llu faults, %llu link "
            "failures, %llu late deliveries\n",
@@ -49,29 +53,26 @@ static void numbers_print(const struct world_numbers *numbers)
            (unsigned long long)numbers->late);
 }
 
-static void replay_print(const struct world_options *options)
+void replay_print(const struct world_options *options)
 {
     bool plain = options->scenario == scenario_choose(options->seed) && options->steps == 0 &&
-                 !options->break_fence && !options->break_replay;
+                 options->break_rules == 0;
 
     if (plain)
         printf("  replay: make sim SEED=%llu\n", (unsigned long long)options->seed);
     else
-        printf(
-            "  replay: build/bin/carrick-sim --seed %llu --scenario %s --steps %u%s%s --verbose\n",
-            (unsigned long long)options->seed, options->scenario->name, options->steps,
-            options->break_fence ? " --break fence" : "",
-            options->break_replay ? " --break replay" : "");
+        printf("  replay: build/bin/carrick-sim --seed %llu --scenario %s",
+               (unsigned long long)options->seed, options->scenario->name);
+    if (!plain && options->steps > 0)
+        printf(" --steps %u", options->steps);
+    for (unsigned i = 0; i < RULE_COUNT; i++)
+        if (options->break_rules & rules[i].rule)
+            printf(" --break %s", rules[i].name);
+    if (!plain)
+        puts(" --verbose");
 }
 
-struct verdict {
-    bool good;
-    uint64_t hash;
-    struct world_numbers numbers;
-};
-
-// show: how many of the last lines are printed when it fails.
-static struct verdict history(const struct world_options *options, unsigned show)
+struct verdict history(const struct world_options *options, unsigned show)
 {
     struct world *world = malloc(sizeof(*world));
     struct verdict verdict;
@@ -179,12 +180,10 @@ static void child_end(struct child *child, struct tally *tally)
                (unsigned)status);
         part.failed += part.failed == 0;
     }
-    tally->passed += part.passed;
-    tally->failed += part.failed;
-    numbers_add(&tally->numbers, &part.numbers);
+    tally_add(tally, &part);
 }
 
-static struct tally many(const struct options *options)
+struct tally many(const struct options *options)
 {
     struct child children[JOBS_MAX];
     struct tally tally = {0};
@@ -198,130 +197,40 @@ static struct tally many(const struct options *options)
     return tally;
 }
 
-// ---- what the test suite runs
-
-static void check_print(struct tally *tally, const char *name, bool good)
-{
-    printf("%s  %s\n", good ? "ok    " : "FAILED", name);
-    if (good)
-        tally->passed++;
-    else
-        tally->failed++;
-}
-
-// The same seed makes the same history, to the last completion.
-static bool replays_alike(const struct options *options)
-{
-    for (uint64_t i = 0; i < 20; i++) {
-        struct world_options world = options->world;
-
-        world.seed += i * 5;
-        world.scenario = scenario_choose(world.seed);
-        if (history(&world, 0).hash != history(&world, 0).hash) {
-            replay_print(&world);
-            return false;
-        }
-    }
-    return true;
-}
-
-// In a process of its own, whose memory goes with it: a world that failed is not taken apart (history), and one that
-// is meant to fail must not show as a leak.
-static bool history_is_red(const struct world_options *world)
-{
-    int status = 0;
-    pid_t child;
-
-    fflush(stdout);
-    child = fork();
-    if (child == 0)
-        _exit(history(world, 0).good ? 0 : 1);
-    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) &&
-           WEXITSTATUS(status) == 1;
-}
-
-// With a rule taken out, some history of the ghost scenario must go red.
-static bool goes_red(const struct options *options, bool break_fence, bool break_replay,
-                     uint64_t histories)
-{
-    for (uint64_t i = 0; i < histories; i++) {
-        struct world_options world = {
-            .seed = options->world.seed + i,
-            .scenario = scenario_find("ghost"),
-            .break_fence = break_fence,
-            .break_replay = break_replay,
-        };
-
-        if (history_is_red(&world)) {
-            printf("  seen at history %llu\n", (unsigned long long)i + 1);
-            replay_print(&world);
-            return true;
-        }
-    }
-    return false;
-}
-
-#define RED_HISTORIES 40u
-#define GHOST_FAILURES                                                                             \
-    100000u // link failures for a full suite of FULL_HISTORIES, and in proportion for fewer
-#define FULL_HISTORIES 1000u
-#define FAILURES_PER_HISTORY 125u // at least, on the average
-
-static struct tally suite(const struct options *given)
-{
-    struct options options = *given;
-    struct tally tally = many(&options), ghosts;
-    uint64_t failures = given->histories >= FULL_HISTORIES
-                            ? GHOST_FAILURES
-                            : given->histories * GHOST_FAILURES / FULL_HISTORIES;
-    char what[64];
-
-    printf("%llu histories\n", (unsigned long long)(tally.passed + tally.failed));
-    numbers_print(&tally.numbers);
-    options.world.scenario = scenario_find("ghost");
-    options.histories = failures / FAILURES_PER_HISTORY + 1;
-    ghosts = many(&options);
-    numbers_print(&ghosts.numbers);
-    tally.failed += ghosts.failed;
-    snprintf(what, sizeof(what), "no ghost write in %llu link failures",
-             (unsigned long long)failures);
-    check_print(&tally, what, ghosts.failed == 0 && ghosts.numbers.link_failures >= failures);
-    check_print(&tally, "a seed replays to the same history", replays_alike(given));
-    check_print(&tally, "the disk keeps what syncs promise, and no more",
-                disk_keeps_what_syncs_promise());
-    check_print(&tally, "the disk tells of its errors", disk_tells_errors());
-    check_print(&tally, "named memory outlives the daemon, and not the power",
-                memory_outlives_the_daemon());
-    check_print(&tally, "goes red when the fence is taken out",
-                goes_red(given, true, false, RED_HISTORIES));
-    check_print(&tally, "goes red when replay ignores what the partner confirmed",
-                goes_red(given, false, true, RED_HISTORIES));
-    return tally;
-}
-
 // ---- the command
 
 static void usage(void)
 {
-    puts("usage: carrick-sim [--seed N] [--verbose] [--histories N] [--scenario NAME] [--steps N]\n"
-         "                   [--jobs N] [--break fence|replay] [--list]\n"
-         "\n"
-         "Two nodes with the real core, on a simulated network, in virtual time. All that happens "
-         "is\n"
-         "drawn from a seed, and happens again with it.\n"
-         "\n"
-         "  --seed N          one history (the default is 1); with --histories: the first of them\n"
-         "  --histories N     the test suite: N histories, 100 link failures for each (up to "
-         "100,000), "
-         "and\n"
-         "                    proof that the judges notice; with --scenario: N histories of that "
-         "kind\n"
-         "  --verbose         prints what happens\n"
-         "  --scenario NAME   of that kind; else the seed's last two digits choose\n"
-         "  --steps N         number of faults of a history; else the seed chooses\n"
-         "  --jobs N          processes to share the histories among\n"
-         "  --break RULE      takes a rule out: histories should fail\n"
-         "  --list            names the scenarios");
+    puts(
+        "usage: carrick-sim [--seed N] [--verbose] [--histories N] [--scenario NAME] [--steps N]\n"
+        "                   [--jobs N] [--break RULE] [--list]\n"
+        "\n"
+        "Two nodes with the real core and the real storage plugins, on a simulated network and\n"
+        "simulated disks, in virtual time. All that happens is drawn from a seed, and happens\n"
+        "again with it.\n"
+        "\n"
+        "  --seed N          one history (the default is 1); with --histories: the first of them\n"
+        "  --histories N     the test suite: N histories, half as many with storage, 100 link\n"
+        "                    failures for each (up to 100,000), and proof that the judges notice;\n"
+        "                    with --scenario: N histories of that kind\n"
+        "  --verbose         prints what happens\n"
+        "  --scenario NAME   of that kind; else the seed's last two digits choose\n"
+        "  --steps N         number of faults of a history; else the seed chooses\n"
+        "  --jobs N          processes to share the histories among\n"
+        "  --break RULE      takes a rule out, so that histories should fail: fence, replay,\n"
+        "                    promise, win, shadow, cut, destage, resync, closed\n"
+        "  --list            names the scenarios");
+}
+
+static bool rule_read(const char *name, unsigned *set)
+{
+    for (unsigned i = 0; i < RULE_COUNT; i++)
+        if (strcmp(rules[i].name, name) == 0) {
+            *set |= rules[i].rule;
+            return true;
+        }
+    fprintf(stderr, "carrick-sim: no rule \"%s\"; --help names them\n", name);
+    return false;
 }
 
 static int options_read(int count, char **arguments, struct options *options)
@@ -365,12 +274,12 @@ static int options_read(int count, char **arguments, struct options *options)
             options->jobs = (unsigned)strtoul(optarg, NULL, 10);
             break;
         case 'b':
-            options->world.break_fence |= strcmp(optarg, "fence") == 0;
-            options->world.break_replay |= strcmp(optarg, "replay") == 0;
+            if (!rule_read(optarg, &options->world.break_rules))
+                return 2;
             break;
         case 'l':
             for (unsigned i = 0; i < scenario_count; i++)
-                printf("%-10s %s\n", scenarios[i].name, scenarios[i].text);
+                printf("%-17s %s\n", scenarios[i].name, scenarios[i].text);
             return -1;
         case 'h':
             usage();
@@ -407,7 +316,7 @@ int main(int count, char **arguments)
     options.jobs = options.jobs < 1 ? 1 : options.jobs > JOBS_MAX ? JOBS_MAX : options.jobs;
     if (options.histories == 0)
         return one(&options.world);
-    if (options.world.scenario != NULL || options.world.break_fence || options.world.break_replay) {
+    if (options.world.scenario != NULL || options.world.break_rules != 0) {
         tally = many(&options);
         numbers_print(&tally.numbers);
     } else {

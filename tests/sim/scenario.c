@@ -406,8 +406,14 @@ const struct scenario scenarios[] = {
     {"storage-split", "storage: freezes, partitions, an arbiter that is away", NULL,
      storage_run_split, true},
     {"storage-disk", "storage: disks fail, are full, are slow", NULL, storage_run_disk, true},
-    {"storage-handover", "storage: hand-over, and faults in its middle", NULL,
-     storage_run_handover, true},
+    {"storage-handover", "storage: hand-over, and faults in its middle", NULL, storage_run_handover,
+     true},
+    {"storage-resync", "storage: faults while a copy is brought up to date", NULL,
+     storage_run_resync, true},
+    {"storage-table", "storage: the table of failures, who must serve and by when",
+     storage_setup_table, storage_run_table, true},
+    {"storage-rot", "storage: a record goes bad while its node is down", storage_setup_rot,
+     storage_run_rot, true},
 };
 const unsigned scenario_count = sizeof(scenarios) / sizeof(scenarios[0]);
 

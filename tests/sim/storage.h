@@ -7,6 +7,9 @@
 //   storage_users.c     users of the shelves, who dial, write, read, lose connections
 //   storage_register.c  is what they saw possible? Each cell is a register
 //   storage_scenario.c  kinds of histories
+//   storage_table.c     the table of failures: who must serve, and by when
+//   storage_rot.c       a record of a log goes bad while its node is down
+//   break_*.c           rules taken out, see storage_break.h
 #ifndef STORAGE_H
 #define STORAGE_H
 
@@ -46,11 +49,10 @@ struct user_op {
 };
 
 struct storage_group {
-    char name[8], shelf[8];
+    char name[16], shelf[16];
     unsigned home;
     uint32_t cells;
     struct carrick_arbiter_record truth;
-    uint8_t served_id[16]; // generation of the last answer, and who gave it
     unsigned acknowledged; // writes, in the history
 };
 
@@ -92,7 +94,6 @@ struct storage {
     struct storage_event *heap;
     uint32_t used, room;
     uint64_t order;
-    uint64_t lost_ns; // since when nobody serves though somebody should; 0: somebody does
 };
 
 // storage_world.c
@@ -108,9 +109,16 @@ size_t storage_clients_text(const struct storage *storage, char *text, size_t ro
 bool storage_plugins_add(struct world *world);
 void storage_sample(struct world *world); // rules that hold at every moment
 void storage_node_gone(struct world *world, unsigned node);
+void storage_break(struct world *world, unsigned node); // takes out the rules that options name
+struct carrick_client *storage_client(struct world *world, unsigned node, const char *name);
+// This node takes writes and reads of the group, and does not wait for its partner.
+bool storage_serves(struct world *world, unsigned node, unsigned group);
+bool storage_resyncs(struct world *world, unsigned node, unsigned group); // it fills its partner
+bool storage_is_owner_alone(struct world *world, unsigned node, unsigned group);
 const void *storage_service(struct world *world, unsigned node, const char *name, void **object);
 // What this node's copy says; false: it does not say anything.
-bool storage_copy(struct world *world, unsigned node, unsigned group, struct carrick_log_copy *copy);
+bool storage_copy(struct world *world, unsigned node, unsigned group,
+                  struct carrick_log_copy *copy);
 bool storage_protected(struct world *world);
 bool storage_served(struct world *world);
 void storage_say(struct world *world); // where each group stands
@@ -128,6 +136,7 @@ void users_create(struct storage *storage);
 void users_free(struct storage *storage);
 void users_node_gone(struct storage *storage, unsigned node);
 bool users_are_idle(struct world *world);
+void users_stir(struct storage *storage);
 void users_read_all(struct storage *storage); // each reads all there is, once
 bool users_have_read_all(struct world *world);
 struct user_op *user_op_add(struct storage *storage, const struct user_op *op);
@@ -139,11 +148,25 @@ void cell_fill(const struct storage *storage, uint8_t *cell, uint32_t number, ui
 uint32_t cell_read(const struct storage *storage, const uint8_t *cell, uint32_t index);
 
 // storage_scenario.c
+bool storage_wait(struct world *world, bool (*condition)(struct world *world), uint64_t time_ns);
+void storage_begin(struct world *world);
+void storage_finish(struct world *world);
+void storage_heal(struct world *world); // nothing is wrong any more, and all groups get protected
+void storage_command(struct world *world, unsigned node, const char *word, unsigned group);
 void storage_run_mixed(struct world *world);
 void storage_run_calm(struct world *world);
 void storage_run_crash(struct world *world);
 void storage_run_split(struct world *world);
 void storage_run_disk(struct world *world);
 void storage_run_handover(struct world *world);
+void storage_run_resync(struct world *world);
+
+// storage_table.c
+void storage_setup_table(struct world *world);
+void storage_run_table(struct world *world);
+
+// storage_rot.c
+void storage_setup_rot(struct world *world);
+void storage_run_rot(struct world *world);
 
 #endif

@@ -39,8 +39,7 @@ static void truth_change(struct arbiter_question *question)
     struct storage *storage = world_current()->storage;
     struct carrick_arbiter_record *truth = &question->group->truth;
 
-    if (truth->number != question->expected &&
-        !(world_current()->options.break_rules & BREAK_WIN)) {
+    if (truth->number != question->expected) {
         question->status = CARRICK_ERR_CONFLICT;
         return;
     }
@@ -77,9 +76,9 @@ static void question_answer(void *arg)
     struct arbiter_question *question = arg;
     struct carrick_arbiter *arbiter = question->arbiter;
     struct carrick_arbiter_record record = question->record;
-    int status = question->heard     ? question->status
+    int status = question->heard    ? question->status
                  : question->change ? CARRICK_ERR_UNKNOWN
-                                     : CARRICK_ERR_TIMEOUT;
+                                    : CARRICK_ERR_TIMEOUT;
 
     record.struct_size = sizeof(record);
     arbiter->host->base->timer_destroy(question->timer);

@@ -82,7 +82,9 @@ static void zero_add(struct cell *cell, uint32_t number, const struct user_op *o
         .op = number,
         .read = read,
         .asked = op == NULL ? 0 : op->asked_ns,
-        .answered = op == NULL ? 0 : op->good ? op->answered_ns : UINT64_MAX,
+        .answered = op == NULL ? 0
+                    : op->good ? op->answered_ns
+                               : UINT64_MAX,
     };
 }
 
@@ -118,8 +120,8 @@ static struct life *life_find(struct cell *cell, uint32_t number)
 static bool read_take(struct storage *storage, struct cell *cell, uint32_t index, uint32_t number,
                       const struct user_op *op)
 {
-    uint32_t value = cell_read(
-        storage, op->data + (size_t)(index - op->first) * storage->cell_bytes, index);
+    uint32_t value =
+        cell_read(storage, op->data + (size_t)(index - op->first) * storage->cell_bytes, index);
     struct life *life;
 
     if (value == 0) {
@@ -128,8 +130,7 @@ static bool read_take(struct storage *storage, struct cell *cell, uint32_t index
     }
     life = value == UINT32_MAX ? NULL : life_find(cell, value);
     if (life == NULL || life->asked > op->answered_ns) {
-        world_fail(storage->world,
-                   "%s cell %u: user %u read at %s what %s (request %u, value %#x)",
+        world_fail(storage->world, "%s cell %u: user %u read at %s what %s (request %u, value %#x)",
                    storage->group[op->group].name, index, op->user,
                    storage->world->node[op->node].name,
                    value == UINT32_MAX ? "no single write wrote: it is torn"
@@ -231,7 +232,8 @@ static void cell_check(struct storage *storage, unsigned group, uint32_t index, 
     struct life *certain = NULL; // the last whose life is certain for some time
 
     zeroes_check(storage, group, index, cell);
-    qsort(cell->lives, cell->life_count, sizeof(struct life), by_known);
+    if (cell->life_count > 1)
+        qsort(cell->lives, cell->life_count, sizeof(struct life), by_known);
     for (uint32_t i = 0; i < cell->life_count; i++) {
         struct life *life = &cell->lives[i];
 

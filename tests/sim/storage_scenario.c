@@ -10,8 +10,8 @@
 
 // ---- how long what may last, with all that the nodes' timers add up to
 
-#define SETTLE_NS (20000 * ENV_MS) // after the last fault: a start that waits for its partner, and a return
-#define TAKEOVER_NS (1500 * ENV_MS)
+#define SETTLE_NS                                                                                  \
+    (20000 * ENV_MS) // after the last fault: a start that waits for its partner, and a return
 
 static void acknowledged_forget(struct world *world)
 {
@@ -27,7 +27,7 @@ static void reply_free(void *arg, int status, struct json_object *value)
 }
 
 // An operator's command to the failover monitor.
-static void give(struct world *world, unsigned node, const char *word, unsigned group)
+void storage_command(struct world *world, unsigned node, const char *word, unsigned group)
 {
     struct json_object *args, *inner;
 
@@ -54,7 +54,7 @@ static bool is_protected_and_served(struct world *world)
 }
 
 // Looks once a millisecond: what is asked takes longer than what happens in between.
-static bool wait_for(struct world *world, bool (*condition)(struct world *world), uint64_t time_ns)
+bool storage_wait(struct world *world, bool (*condition)(struct world *world), uint64_t time_ns)
 {
     uint64_t until_ns = world->clock.now_ns + time_ns;
 
@@ -67,7 +67,7 @@ static bool wait_for(struct world *world, bool (*condition)(struct world *world)
     return true;
 }
 
-static void begin(struct world *world)
+void storage_begin(struct world *world)
 {
     unsigned first = (unsigned)sim_random_below(&world->random, 2);
 
@@ -76,7 +76,7 @@ static void begin(struct world *world)
     world_advance(world, world->clock.now_ns + sim_random_below(&world->random, 100 * ENV_MS));
     if (!world->failed)
         node_start(world, !first);
-    if (!wait_for(world, is_protected_and_served, SETTLE_NS)) {
+    if (!storage_wait(world, is_protected_and_served, SETTLE_NS)) {
         storage_say(world);
         world_fail(world, "a new group is not served and protected, though nothing is wrong");
     }
@@ -88,7 +88,7 @@ static void disks_well(struct world *world)
         sim_disk_set_faults(world->node[i].disk, &(struct sim_disk_faults){0});
 }
 
-static void finish(struct world *world)
+void storage_heal(struct world *world)
 {
     struct storage *storage = world->storage;
 
@@ -98,20 +98,30 @@ static void finish(struct world *world)
     disks_well(world);
     storage->way[0] = storage->way[1] = ARBITER_WELL;
     acknowledged_forget(world);
-    if (!wait_for(world, is_protected_and_served, SETTLE_NS)) {
+    if (!storage_wait(world, is_protected_and_served, SETTLE_NS)) {
+        register_judge(storage); // what was lost says more than that nothing goes on
         storage_say(world);
         world_fail(world, "nothing is wrong any more, but not every group is %s",
                    storage_served(world) ? "protected" : "served");
     }
+}
+
+void storage_finish(struct world *world)
+{
+    struct storage *storage = world->storage;
+
+    if (world->failed)
+        return;
+    storage_heal(world);
     storage->users_work = false;
     users_read_all(storage);
-    if (!wait_for(world, users_have_read_all, SETTLE_NS))
+    if (!storage_wait(world, users_have_read_all, SETTLE_NS))
         world_fail(world, "users cannot read all there is");
-    if (!wait_for(world, users_are_idle, 2 * storage->patience_ns))
+    if (!storage_wait(world, users_are_idle, 2 * storage->patience_ns))
         world_fail(world, "a request is neither answered nor given up");
     if (!world->failed)
         register_judge(storage);
-    if (!wait_for(world, storage_shelves_equal, SETTLE_NS)) {
+    if (!storage_wait(world, storage_shelves_equal, SETTLE_NS)) {
         storage_say(world);
         storage_say_difference(world);
         world_fail(world, "the shelves of both nodes differ in the end");
@@ -180,7 +190,8 @@ static void power_off(struct world *world)
 {
     struct storage *storage = world->storage;
     unsigned node = (unsigned)sim_random_below(&world->random, 2);
-    bool both = storage->level == CARRICK_LEVEL_PERSISTENT && sim_random_percent(&world->random, 50);
+    bool both =
+        storage->level == CARRICK_LEVEL_PERSISTENT && sim_random_percent(&world->random, 50);
 
     // What would lose the second copy of a log in memory is a scenario of its own.
     if (storage->level != CARRICK_LEVEL_PERSISTENT && !storage_protected(world))
@@ -212,7 +223,51 @@ static void handover(struct world *world)
     static const char *const words[] = {"handover", "giveback"};
     const char *word = words[sim_random_below(&world->random, 2)];
 
-    give(world, (unsigned)sim_random_below(&world->random, 2), word, group);
+    storage_command(world, (unsigned)sim_random_below(&world->random, 2), word, group);
+}
+
+static unsigned owner_draw(struct world *world)
+{
+    unsigned group = (unsigned)sim_random_below(&world->random, world->storage->groups);
+    struct carrick_log_copy copy;
+
+    return storage_copy(world, 1, group, &copy) && copy.role == CARRICK_LOG_OWNER ? 1 : 0;
+}
+
+static void node_heard(struct world *world, unsigned node, unsigned unused)
+{
+    (void)unused;
+    world->storage->way[node] = ARBITER_WELL;
+}
+
+// An owner that is cut off from its partner and from the arbiter, and not from its users.
+static void owner_apart(struct world *world)
+{
+    unsigned node = owner_draw(world);
+    uint64_t time_ns = sim_random_between(&world->random, 300, 2500) * ENV_MS;
+
+    world_say(world, world->node[node].name, "is cut off from its partner and the arbiter");
+    world->storage->way[node] = ARBITER_DEAF;
+    paths_fault(world, 1 + (unsigned)sim_random_below(&world->random, 3), time_ns);
+    action_add(world, time_ns + sim_random_below(&world->random, 300 * ENV_MS), node_heard, node, 0,
+               true);
+}
+
+static void node_thawed(struct world *world, unsigned node, unsigned unused)
+{
+    (void)unused;
+    node_thaw(world, node);
+}
+
+// For so long that its partner takes over. It finds what came meanwhile, and goes on where it stood.
+static void owner_stands_still(struct world *world)
+{
+    unsigned node = owner_draw(world);
+
+    node_freeze(world, node, sim_random_percent(&world->random, 70),
+                sim_random_percent(&world->random, 50));
+    action_add(world, sim_random_between(&world->random, 500, 2500) * ENV_MS, node_thawed, node, 0,
+               true);
 }
 
 static void fault_one(struct world *world, unsigned kind, unsigned unused)
@@ -220,6 +275,12 @@ static void fault_one(struct world *world, unsigned kind, unsigned unused)
     (void)unused;
     world->numbers.faults++;
     switch (kind) {
+    case 10:
+        owner_apart(world);
+        return;
+    case 11:
+        owner_stands_still(world);
+        return;
     case 0:
         if (world->storage->level == CARRICK_LEVEL_VOLATILE)
             one_dies(world, false);
@@ -258,25 +319,34 @@ static void fault_one(struct world *world, unsigned kind, unsigned unused)
     }
 }
 
+#define KINDS 12u
+
+static void fault_due(struct world *world, unsigned kind, unsigned unused)
+{
+    (void)unused;
+    users_stir(world->storage);
+    action_add(world, sim_random_below(&world->random, ENV_MS), fault_one, kind, 0, false);
+}
+
 static void run_kinds(struct world *world, const unsigned *kinds, unsigned count)
 {
     unsigned steps = world->options.steps > 0 ? world->options.steps
                                               : (unsigned)sim_random_between(&world->random, 1, 6);
 
-    begin(world);
+    storage_begin(world);
     for (unsigned i = 0; i < steps && !world->failed; i++) {
-        unsigned kind = count == 0 ? (unsigned)sim_random_below(&world->random, 10)
+        unsigned kind = count == 0 ? (unsigned)sim_random_below(&world->random, KINDS)
                                    : kinds[sim_random_below(&world->random, count)];
 
-        action_add(world, sim_random_below(&world->random, 50 * ENV_MS), fault_one, kind, 0, false);
+        action_add(world, sim_random_below(&world->random, 50 * ENV_MS), fault_due, kind, 0, false);
         // From right into what the last one set going, to after it has settled.
-        world_advance(world, world->clock.now_ns +
-                                 sim_random_below(&world->random,
-                                                  (sim_random_percent(&world->random, 50) ? 300
-                                                                                          : 3000) *
-                                                      ENV_MS));
+        world_advance(
+            world,
+            world->clock.now_ns +
+                sim_random_below(&world->random,
+                                 (sim_random_percent(&world->random, 50) ? 300 : 3000) * ENV_MS));
     }
-    finish(world);
+    storage_finish(world);
 }
 
 void storage_run_mixed(struct world *world)
@@ -286,9 +356,9 @@ void storage_run_mixed(struct world *world)
 
 void storage_run_calm(struct world *world)
 {
-    begin(world);
+    storage_begin(world);
     world_advance(world, world->clock.now_ns + 500 * ENV_MS);
-    finish(world);
+    storage_finish(world);
 }
 
 void storage_run_crash(struct world *world)
@@ -300,9 +370,9 @@ void storage_run_crash(struct world *world)
 
 void storage_run_split(struct world *world)
 {
-    static const unsigned kinds[] = {1, 3, 3, 4, 9};
+    static const unsigned kinds[] = {1, 3, 3, 4, 9, 10, 10, 11, 11};
 
-    run_kinds(world, kinds, 5);
+    run_kinds(world, kinds, 9);
 }
 
 void storage_run_disk(struct world *world)
@@ -317,4 +387,64 @@ void storage_run_handover(struct world *world)
     static const unsigned kinds[] = {6, 6, 6, 0, 1, 4, 7};
 
     run_kinds(world, kinds, 7);
+}
+
+// ---- a fault while a copy or a shelf is brought up to date
+
+static bool is_resyncing(struct world *world)
+{
+    for (unsigned i = 0; i < world->storage->groups; i++)
+        for (unsigned node = 0; node < 2; node++)
+            if (storage_resyncs(world, node, i))
+                return true;
+    return false;
+}
+
+static void stir(struct world *world, unsigned a, unsigned b)
+{
+    (void)a;
+    (void)b;
+    users_stir(world->storage);
+}
+
+// What is copied is long on its way, and newer writes overtake it.
+static void disks_slow(struct world *world)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        sim_disk_set_faults(world->node[i].disk,
+                            &(struct sim_disk_faults){.latency_max_ns = 20 * ENV_MS});
+        action_add(world, 300 * ENV_MS, disk_well, i, 0, true);
+    }
+}
+
+void storage_run_resync(struct world *world)
+{
+    static const unsigned kinds[] = {0, 0, 1, 2, 3, 4, 5, 7};
+    unsigned steps = world->options.steps > 0 ? world->options.steps
+                                              : (unsigned)sim_random_between(&world->random, 1, 4);
+
+    storage_begin(world);
+    for (unsigned i = 0; i < steps && !world->failed; i++) {
+        unsigned node = (unsigned)sim_random_below(&world->random, 2);
+
+        // One goes for long enough that the other serves alone, and writes.
+        if (world->storage->level == CARRICK_LEVEL_VOLATILE && !storage_protected(world))
+            break;
+        node_kill(world, node, sim_random_percent(&world->random, 50));
+        world_advance(world,
+                      world->clock.now_ns + sim_random_between(&world->random, 200, 1500) * ENV_MS);
+        if (!world->failed)
+            node_start(world, node);
+        if (!storage_wait(world, is_resyncing, 2000 * ENV_MS) || world->failed)
+            continue;
+        if (sim_random_percent(&world->random, 50))
+            disks_slow(world);
+        for (unsigned j = 0; j < 20; j++)
+            action_add(world, j * 2 * ENV_MS, stir, 0, 0, false);
+        if (sim_random_percent(&world->random, 60))
+            action_add(world, sim_random_below(&world->random, 10 * ENV_MS), fault_one,
+                       kinds[sim_random_below(&world->random, 8)], 0, false);
+        world_advance(world, world->clock.now_ns + sim_random_below(&world->random, 600 * ENV_MS));
+    }
+    storage_finish(world);
 }

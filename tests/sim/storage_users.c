@@ -18,7 +18,7 @@ struct connection {
     struct storage *storage;
     struct user *user;
     unsigned node;
-    bool gone; // there is nobody at the node's end any more
+    bool gone;       // there is nobody at the node's end any more
     bool open, over; // as the user sees it
     struct carrick_export *export_;
     const struct carrick_block_ops *ops;
@@ -123,7 +123,7 @@ static void request_answered(struct storage *storage, void *arg)
             op->first == user->all_at)
             user->all_at += op->count;
         turn_soon(user, user->burst > 0 || user->all_at < user->all_end ? NET_MAX_NS
-                                                                         : storage->rest_max_ns);
+                                                                        : storage->rest_max_ns);
     }
 }
 
@@ -275,15 +275,17 @@ static void op_deadline(struct storage *storage, void *arg)
 
 static void op_draw(struct user *user, struct user_op *op, uint32_t *operation, uint32_t *flags)
 {
-    static const uint32_t operations[] = {
-        [USER_WRITE] = CARRICK_BLOCK_WRITE, [USER_READ] = CARRICK_BLOCK_READ,
-        [USER_ZERO] = CARRICK_BLOCK_TRIM, [USER_FLUSH] = CARRICK_BLOCK_FLUSH};
+    static const uint32_t operations[] = {[USER_WRITE] = CARRICK_BLOCK_WRITE,
+                                          [USER_READ] = CARRICK_BLOCK_READ,
+                                          [USER_ZERO] = CARRICK_BLOCK_TRIM,
+                                          [USER_FLUSH] = CARRICK_BLOCK_FLUSH};
     struct sim_random *random = &user->random;
     uint32_t cells = user->storage->group[user->group].cells;
     uint64_t draw = sim_random_below(random, 100);
 
     op->kind = draw < 48 ? USER_WRITE : draw < 92 ? USER_READ : draw < 96 ? USER_ZERO : USER_FLUSH;
-    op->count = (uint32_t)sim_random_between(random, 1, sim_random_percent(random, 60) ? 2 : user->storage->request_cells);
+    op->count = (uint32_t)sim_random_between(
+        random, 1, sim_random_percent(random, 60) ? 2 : user->storage->request_cells);
     op->first = (uint32_t)sim_random_below(random, cells - op->count + 1);
     *operation = operations[op->kind];
     if (op->kind == USER_ZERO && sim_random_percent(random, 50))
@@ -294,7 +296,8 @@ static void op_draw(struct user *user, struct user_op *op, uint32_t *operation, 
         *operation = CARRICK_BLOCK_READ;
         op->first = user->all_at;
         op->count = user->all_end - user->all_at;
-        op->count = op->count < user->storage->request_cells ? op->count : user->storage->request_cells;
+        op->count =
+            op->count < user->storage->request_cells ? op->count : user->storage->request_cells;
         *flags = 0;
     }
     if (op->kind == USER_FLUSH)
@@ -324,6 +327,7 @@ static void ask(struct user *user)
     for (uint32_t i = 0; op.kind == USER_WRITE && i < op.count; i++)
         cell_fill(storage, op.data + (size_t)i * storage->cell_bytes, request->op, op.first + i);
     user_op_add(storage, &op);
+    storage->world->numbers.operations++;
     user->under_way++;
     storage_at(storage, storage->patience_ns, op_deadline, request);
     send(storage, request_there, request);
@@ -342,7 +346,7 @@ static void turn(struct storage *storage, void *arg)
         return;
     }
     if (!user->connection->open)
-        return; // what becomes of it brings the next turn
+        return;           // what becomes of it brings the next turn
     if (user->burst == 0) // it has rested
         user->burst =
             (unsigned)sim_random_between(&user->random, 1, storage->cell_bytes > 4096 ? 3 : 12);
@@ -397,6 +401,22 @@ void users_node_gone(struct storage *storage, unsigned node)
         // Without a word from the node, its users' patience ends it.
         if (!connection->over && sim_random_percent(&storage->random, 80))
             send(storage, connection_lost, connection);
+    }
+}
+
+// All begin a burst: a fault that meets nothing under way proves little.
+void users_stir(struct storage *storage)
+{
+    for (unsigned i = 0; i < storage->users; i++) {
+        struct user *user = storage->user[i];
+
+        if (user->connection == NULL || !user->connection->open || !storage->users_work)
+            continue;
+        user->burst = 12;
+        while (user->under_way < user->depth) {
+            ask(user);
+            user->burst--;
+        }
     }
 }
 

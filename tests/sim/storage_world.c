@@ -181,8 +181,7 @@ size_t storage_clients_text(const struct storage *storage, char *bytes, size_t r
     }
     add(&text, "]}},{\"name\":\"shelf\",\"plugin\":\"shelf\",\"config\":{\"shelves\":[");
     for (unsigned i = 0; i < storage->groups; i++)
-        add(&text,
-            "%s{\"name\":\"%s\",\"group\":\"%s\",\"path\":\"/%%n/disk%u\",\"bytes\":%llu}",
+        add(&text, "%s{\"name\":\"%s\",\"group\":\"%s\",\"path\":\"/%%n/disk%u\",\"bytes\":%llu}",
             i > 0 ? "," : "", storage->group[i].shelf, storage->group[i].name, i,
             (unsigned long long)storage->group[i].cells * storage->cell_bytes);
     add(&text, "]}},{\"name\":\"failover\",\"plugin\":\"failover\",\"config\":{\"timers\":"
@@ -223,8 +222,7 @@ static struct carrick_log *log_find(struct world *world, unsigned node, unsigned
     void *logs = NULL;
 
     *ops = storage_service(world, node, CARRICK_LOG_SERVICE, &logs);
-    if (*ops == NULL ||
-        (*ops)->find(logs, world->storage->group[group].name, &log) != CARRICK_OK)
+    if (*ops == NULL || (*ops)->find(logs, world->storage->group[group].name, &log) != CARRICK_OK)
         return NULL;
     return log;
 }
@@ -347,6 +345,101 @@ void storage_node_gone(struct world *world, unsigned node)
     users_node_gone(world->storage, node);
 }
 
+struct carrick_client *storage_client(struct world *world, unsigned node, const char *name)
+{
+    struct manager *manager = world->node[node].manager;
+
+    for (uint32_t i = 0; manager != NULL && i < manager->client_count; i++)
+        if (strcmp(manager->clients[i].config->name, name) == 0)
+            return manager->clients[i].instance;
+    return NULL;
+}
+
+void storage_break(struct world *world, unsigned node)
+{
+    unsigned rules = world->options.break_rules;
+
+    if ((rules & BREAK_STORAGE) == 0)
+        return;
+    break_log(storage_client(world, node, "nvram"), rules);
+    break_shelf(storage_client(world, node, "shelf"), rules);
+    break_monitor(storage_client(world, node, "failover"), rules);
+}
+
+// ---- who serves
+
+static void no_answer(void *arg, uint64_t cookie, int status, int sys_errno)
+{
+    (void)arg;
+    (void)cookie;
+    (void)status;
+    (void)sys_errno;
+}
+
+static void no_close(void *arg, const char *why)
+{
+    (void)arg;
+    (void)why;
+}
+
+static const struct carrick_block_user nobody = {
+    .struct_size = sizeof(nobody),
+    .answered = no_answer,
+    .closed = no_close,
+};
+
+static bool mirror_of_owner(struct world *world, unsigned node, unsigned group,
+                            struct carrick_mirror_state *mirror)
+{
+    const struct carrick_log_ops *ops;
+    struct carrick_log *log = log_find(world, node, group, &ops);
+    struct carrick_log_copy copy;
+
+    *mirror = (struct carrick_mirror_state){.struct_size = sizeof(*mirror)};
+    mirror->log.struct_size = mirror->shelf.struct_size = sizeof(mirror->log);
+    if (log == NULL || !storage_copy(world, node, group, &copy) || copy.role != CARRICK_LOG_OWNER)
+        return false;
+    ops->mirror_state(log, mirror);
+    return true;
+}
+
+bool storage_is_owner_alone(struct world *world, unsigned node, unsigned group)
+{
+    struct carrick_mirror_state mirror;
+
+    return mirror_of_owner(world, node, group, &mirror) && mirror.mirror == CARRICK_MIRROR_ALONE;
+}
+
+bool storage_resyncs(struct world *world, unsigned node, unsigned group)
+{
+    struct carrick_mirror_state mirror;
+
+    return mirror_of_owner(world, node, group, &mirror) && mirror.mirror != CARRICK_MIRROR_BOTH &&
+           (mirror.log.state == CARRICK_RESYNC_RUNNING ||
+            mirror.shelf.state == CARRICK_RESYNC_RUNNING);
+}
+
+bool storage_serves(struct world *world, unsigned node, unsigned group)
+{
+    struct carrick_error error = {.struct_size = sizeof(error)};
+    struct carrick_block_info info = {.struct_size = sizeof(info)};
+    struct carrick_mirror_state mirror;
+    struct carrick_export *export_ = NULL;
+    const struct carrick_block_ops *ops;
+    void *shelves = NULL;
+
+    if (world->node[node].frozen || world->node[node].stopping ||
+        !mirror_of_owner(world, node, group, &mirror) ||
+        (mirror.mirror != CARRICK_MIRROR_ALONE && !mirror.connected))
+        return false;
+    ops = storage_service(world, node, CARRICK_BLOCK_SERVICE, &shelves);
+    if (ops == NULL || ops->export_open(shelves, world->storage->group[group].shelf, &nobody, NULL,
+                                        &export_, &info, &error) != CARRICK_OK)
+        return false;
+    ops->export_close(export_);
+    return true;
+}
+
 // All is destaged on both nodes: their shelves are alike, byte for byte. group, cell: where they first differ.
 static bool shelves_differ(struct world *world, unsigned *group, uint32_t *cell)
 {
@@ -358,9 +451,9 @@ static bool shelves_differ(struct world *world, unsigned *group, uint32_t *cell)
         char path[32];
 
         for (unsigned node = 0; node < 2; node++)
-            content[node] = sim_disk_content(
-                world->node[node].disk, storage_path(path, sizeof(path), "disk", node, *group),
-                &bytes[node]);
+            content[node] = sim_disk_content(world->node[node].disk,
+                                             storage_path(path, sizeof(path), "disk", node, *group),
+                                             &bytes[node]);
         for (*cell = 0; *cell < storage->group[*group].cells; (*cell)++)
             if (content[0] == NULL || content[1] == NULL || bytes[0] != bytes[1] ||
                 memcmp(content[0] + (size_t)*cell * storage->cell_bytes,
@@ -388,15 +481,14 @@ void storage_say_difference(struct world *world)
     for (unsigned node = 0; node < 2; node++) {
         uint64_t bytes;
         char path[32];
-        const uint8_t *content =
-            sim_disk_content(world->node[node].disk,
-                             storage_path(path, sizeof(path), "disk", node, group), &bytes);
+        const uint8_t *content = sim_disk_content(
+            world->node[node].disk, storage_path(path, sizeof(path), "disk", node, group), &bytes);
 
         world_say(world, world->node[node].name, "  %s cell %u holds the value of request %u",
                   world->storage->group[group].name, cell,
-                  content == NULL ? 0
-                                  : cell_read(world->storage,
-                                              content + (size_t)cell * world->storage->cell_bytes,
-                                              cell));
+                  content == NULL
+                      ? 0
+                      : cell_read(world->storage,
+                                  content + (size_t)cell * world->storage->cell_bytes, cell));
     }
 }

@@ -82,7 +82,9 @@ void node_start(struct world *world, unsigned index)
         world_fail(world, "node %s does not start: %s", node->name, error.text);
         return;
     }
-    node->manager->break_replay = world->options.break_replay;
+    node->manager->break_replay = (world->options.break_rules & BREAK_REPLAY) != 0;
+    if (world->storage != NULL)
+        storage_break(world, index);
 }
 
 static void node_remove(struct world_node *node)

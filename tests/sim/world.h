@@ -19,6 +19,7 @@
 #include "core/manager.h"
 #include "core/model.h"
 #include "tests/sim/env_sim.h"
+#include "tests/sim/storage_break.h"
 #include "transports/sim/sim_fabric.h"
 
 #define WORLD_LINKS_MAX 4u
@@ -78,7 +79,7 @@ struct pair_side {
 
 // A client of the same name on both nodes.
 struct pair {
-    char name[8];
+    char name[16];
     uint32_t vis;   // the larger of both wishes
     uint32_t cells; // of each VI in each region
     struct pair_side side[2];
@@ -130,20 +131,9 @@ struct action {
 
 struct scenario {
     const char *name, *text;
-    void (*setup)(struct world *world); // draws what is special about it; may be NULL
+    void (*setup)(struct world *world); // changes what was drawn of it; may be NULL
     void (*run)(struct world *world);
     bool storage; // the nodes run the storage plugins
-};
-
-// Rules that can be taken out, to see that the judges notice. storage_break.c
-enum break_rule {
-    BREAK_PROMISE = 1,   // reads do not ask whether the partner's promise stands
-    BREAK_WIN = 2,       // serving alone does not wait for a win at the arbiter
-    BREAK_SHADOW = 4,    // acknowledgements do not wait for the partner's copy
-    BREAK_CUT = 8,       // a corrupt record is taken for a torn tail
-    BREAK_DESTAGE = 16,  // records go to the disk before they are acknowledged
-    BREAK_RESYNC = 32,   // what is copied to a returning shelf overwrites what is newer
-    BREAK_CLOSED = 64,   // a fence is not waited for before the log is scanned
 };
 
 struct world_options {
@@ -151,8 +141,7 @@ struct world_options {
     const struct scenario *scenario;
     unsigned steps; // faults of the history; 0: the seed chooses
     bool verbose;
-    bool break_fence, break_replay;
-    unsigned break_rules; // enum break_rule: of the storage plugins
+    unsigned break_rules; // enum break_rule
 };
 
 struct world_numbers {
@@ -206,7 +195,8 @@ bool world_advance(struct world *world,
 bool world_wait(struct world *world, bool (*condition)(struct world *world), uint64_t time_ns);
 void node_start(struct world *world, unsigned node);
 void node_kill(struct world *world, unsigned node, bool reset);
-void node_power_off(struct world *world, unsigned node); // its memory is lost, and what no sync covers
+void node_power_off(struct world *world,
+                    unsigned node);                 // its memory is lost, and what no sync covers
 void node_stop(struct world *world, unsigned node); // in order
 void node_freeze(struct world *world, unsigned node, bool memory_open, bool clock_stops);
 void node_thaw(struct world *world, unsigned node);
@@ -241,7 +231,8 @@ void fault_cut_link(struct world *world, unsigned link, uint64_t late_ns);
 void node_back(struct world *world, unsigned node, unsigned unused);
 uint64_t draw_time_ns(struct world *world);
 void fault_random_path(struct world *world); // of one link
-void paths_fault(struct world *world, unsigned faults, uint64_t time_ns); // of all links: enum sim_path_fault
+void paths_fault(struct world *world, unsigned faults,
+                 uint64_t time_ns);   // of all links: enum sim_path_fault
 void faults_end(struct world *world); // all is made good, dead nodes are started
 
 // judge.c

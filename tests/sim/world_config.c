@@ -153,7 +153,7 @@ static void net_draw(struct world *world)
     if (sim_random_percent(random, 30))
         net->flags |= CARRICK_CAP_CONNECTOR_FIRST;
     net->proof = sim_random_percent(random, 40) ? CARRICK_PROOF_LOCAL : CARRICK_PROOF_REMOTE;
-    net->break_fence = world->options.break_fence;
+    net->break_fence = (world->options.break_rules & BREAK_FENCE) != 0;
 }
 
 static uint64_t net_now_ns(void *arg)
