@@ -113,10 +113,10 @@ run     = BUILD='$(abspath $(BUILD))' ONLY='$(ONLY)' SANITIZE='$(SANITIZE)' CC='
 
 .PHONY: deps test demo bench fuzz sim sanitize check check-build format
 deps:
-	@scripts/deps build test nbd net bench check rdma
+	@scripts/deps build test nbd etcd net bench check rdma
 
 test:
-	@scripts/deps build test nbd net
+	@scripts/deps build test nbd etcd net
 	+@$(submake) tests
 	@$(run) tests/run; status=$$?; scripts/as-owner --give-back '$(BUILD)'; exit $$status
 

@@ -44,6 +44,8 @@ def all_is_there(destdir):
         "lib/carrick/plugins/nvram_shadow.so", "lib/carrick/plugins/shelf.so", "lib/carrick/plugins/failover.so",
         "lib/carrick/plugins/mailbox.so",
     }
+    if (BUILD / "plugins/etcd.so").exists():
+        wanted.add("lib/carrick/plugins/etcd.so")
     if (BUILD / "nbdkit/nbdkit-carrick-plugin.so").exists():
         wanted.add("lib/nbdkit/plugins/nbdkit-carrick-plugin.so")
     wanted |= {f"include/carrick/{header.name}" for header in (TOP / "include/carrick").glob("*.h")}

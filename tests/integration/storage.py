@@ -24,7 +24,7 @@ class Storage:
     """shelves: {name: (group, bytes)}; groups: {name: home node}; arbiter: True for a mailbox, False for none, or a section."""
 
     def __init__(self, world, groups=None, shelves=None, net=None, timers=None, log_bytes=16 * MIB, arbiter=True,
-                 plugin_dirs=None, backing="tmpfs", level="memory", **failover):
+                 plugin_dirs=None, backing="tmpfs", level="memory", disks=None, **failover):
         need_tools()
         timers = timers or ("fast" if PROFILE == "fast" else "default")
         self.world, self.net = world, net
@@ -32,8 +32,9 @@ class Storage:
         self.shelves = shelves or {"disk1": ("g1", 16 * MIB)}
         self.memory = pathlib.Path(tempfile.mkdtemp(prefix="carrick-", dir="/dev/shm"))
         world.cleanups.append(lambda: shutil.rmtree(self.memory, ignore_errors=True))
+        self.disks = self.memory if disks == "memory" else world.dir
         for name in ("alpha", "beta"):
-            (world.dir / name).mkdir(exist_ok=True)
+            (self.disks / name).mkdir(exist_ok=True)
         (world.dir / "mailbox").mkdir(exist_ok=True)
         config = world.config([self.manager(timers, log_bytes, arbiter, backing, level, failover)],
                               **({"plugin_dirs": plugin_dirs} if plugin_dirs else {}))
@@ -53,7 +54,7 @@ class Storage:
                 for group, home in self.groups.items()]}},
             {"name": "shelf", "plugin": "shelf", "config": {
                 "socket": f"{self.world.dir}/%n.block",
-                "shelves": [{"name": shelf, "group": group, "path": f"{self.world.dir}/%n/{shelf}.img", "bytes": size}
+                "shelves": [{"name": shelf, "group": group, "path": f"{self.disks}/%n/{shelf}.img", "bytes": size}
                             for shelf, (group, size) in self.shelves.items()]}},
             {"name": "failover", "plugin": "failover", "config": {"timers": timers, **failover}},
         ]
@@ -135,6 +136,6 @@ class Storage:
         for node in self.nodes.values():
             check(node.stop() == 0, f"{node.name} did not stop cleanly:\n{node.log_tail()}")
         for shelf in self.shelves:
-            one, other = (self.world.dir / name / f"{shelf}.img" for name in self.nodes)
+            one, other = (self.disks / name / f"{shelf}.img" for name in self.nodes)
             done = subprocess.run(["cmp", one, other], capture_output=True, text=True, check=False)
             check(done.returncode == 0, f"the copies of shelf {shelf} differ: {done.stdout}{done.stderr}")
