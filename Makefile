@@ -74,8 +74,8 @@ help:
 	@echo
 	@echo 'make all           daemon, command and plugins, under $(BUILD)/ (the default)'
 	@echo 'make deps          install what building, testing and the bench need, from the distribution'
-	@echo 'make demo          two nodes on this machine: links cut and restored, told as a timeline'
-	@echo 'make test          install what is missing, build, run all tests    [ONLY=unit/NAME]'
+	@echo 'make demo          two storage nodes on this machine: one is killed, the other serves on; a timeline'
+	@echo 'make test          install what is missing, build, run all tests    [ONLY=part of a name]'
 	@echo 'make sanitize      the same under the Address and UndefinedBehavior sanitizers'
 	@echo 'make check         format, static analysis, headers alone, arrows between directories'
 	@echo 'make bench         our figures beside those of other programs       [ONLY=NAME]'

@@ -59,7 +59,9 @@ static void suggest(const struct cli_options *options, const char *part, const c
     for (size_t i = 0; i < count; i++)
         known = known || strcmp(names[i], name) == 0;
     const char *meant = known ? NULL : text_meant(name, names, count);
-    if (!known) {
+    if (!known && count == 0) {
+        fprintf(stderr, "%s: none in this node's configuration\n", part);
+    } else if (!known) {
         fprintf(stderr, "%s:", part);
         for (size_t i = 0; i < count; i++)
             fprintf(stderr, " %s", names[i]);

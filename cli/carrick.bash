@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Completion of the command carrick for bash. Names of links and clients are asked from the daemon, which
+# Completion of the command carrick for bash. Names of links, clients and groups are asked from the daemon, which
 # gets little time for it: whoever presses Tab must not wait.
 
 # The daemon's options on the line so far, so that the right daemon is asked.
@@ -11,7 +11,18 @@ _carrick_ask() {
         --socket | --node | --config | --manager) pass+=("${COMP_WORDS[i]}" "${COMP_WORDS[++i]}") ;;
         esac
     done
-    "${COMP_WORDS[0]}" "${pass[@]}" --timeout 0.5 "$1" --names 2>/dev/null
+    "${COMP_WORDS[0]}" "${pass[@]}" --timeout 0.5 "$@" 2>/dev/null
+}
+
+# The first column of the table of groups.
+_carrick_groups() {
+    _carrick_ask failover | sed -n '/^GROUP /,$ { /^GROUP /d; s/ .*//p; }'
+}
+
+# Files whose name ends so, and directories.
+_carrick_files() {
+    mapfile -t COMPREPLY < <(compgen -d -- "$2"; compgen -f -X "!*$1" -- "$2")
+    compopt -o filenames 2>/dev/null
 }
 
 _carrick() {
@@ -51,8 +62,9 @@ _carrick() {
         '') options+=' --version' ;;
         status) options+=' --watch' ;;
         links | clients) options+=' --names' ;;
-        events) options+=' --count' ;;
+        events) options+=' --count --all' ;;
         session) options+=' --why' ;;
+        takeover) options+=' --dry-run --force' ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
         return
@@ -61,18 +73,18 @@ _carrick() {
     case ${words[*]-} in
     '')
         mapfile -t COMPREPLY < <(compgen -W "status links clients vis plugins stats events config plugin \
-            session link client reload version help" -- "$cur")
+            session link client failover takeover handover giveback reload version help" -- "$cur")
         ;;
     config) mapfile -t COMPREPLY < <(compgen -W check -- "$cur") ;;
     plugin) mapfile -t COMPREPLY < <(compgen -W inspect -- "$cur") ;;
     session) mapfile -t COMPREPLY < <(compgen -W reset -- "$cur") ;;
     link) mapfile -t COMPREPLY < <(compgen -W 'down up' -- "$cur") ;;
-    'link down' | 'link up') mapfile -t COMPREPLY < <(compgen -W "$(_carrick_ask links)" -- "$cur") ;;
-    client) mapfile -t COMPREPLY < <(compgen -W "$(_carrick_ask clients)" -- "$cur") ;;
-    'config check' | 'plugin inspect')
-        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
-        compopt -o filenames 2>/dev/null
-        ;;
+    'link down' | 'link up') mapfile -t COMPREPLY < <(compgen -W "$(_carrick_ask links --names)" -- "$cur") ;;
+    client) mapfile -t COMPREPLY < <(compgen -W "$(_carrick_ask clients --names)" -- "$cur") ;;
+    failover) mapfile -t COMPREPLY < <(compgen -W timers -- "$cur") ;;
+    takeover | handover | giveback) mapfile -t COMPREPLY < <(compgen -W "$(_carrick_groups)" -- "$cur") ;;
+    'config check') _carrick_files .json "$cur" ;;
+    'plugin inspect') _carrick_files .so "$cur" ;;
     esac
 }
 

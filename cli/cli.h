@@ -29,6 +29,7 @@ enum cli_option {
     CLI_OPTION_NODE = 64, // --node alone
     CLI_OPTION_SYNTAX = 128,
     CLI_OPTION_TAKEOVER = 256, // --dry-run --force
+    CLI_OPTION_ALL = 512,
 };
 
 struct cli_options {
@@ -46,6 +47,7 @@ struct cli_options {
     unsigned count;    // 0: no end
     bool json;
     bool names;
+    bool all;
     bool syntax;
     bool help;
     bool dry_run;

@@ -48,6 +48,12 @@ static void print_event(struct json_object *event)
     printf("  %s\n", text);
 }
 
+// A link that cannot be had tells of several steps with each attempt: of use when one asks for it.
+static bool is_step(struct json_object *event)
+{
+    return strcmp(member_text(event, "level"), "debug") == 0;
+}
+
 // CLI_OK: go on.
 static int take_line(const struct cli_options *options, const char *line, bool *is_event)
 {
@@ -62,7 +68,7 @@ static int take_line(const struct cli_options *options, const char *line, bool *
             refusal_print(options, object);
             result = CLI_NOT_WELL;
         }
-    } else {
+    } else if (options->json || options->all || !is_step(object)) {
         *is_event = true;
         if (options->json)
             puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |

@@ -33,15 +33,16 @@ const struct cli_command cli_commands[] = {
      command_plugins},
     {"stats", "", "counters", "", ASKS, 0, 0, command_stats},
     {"events", "", "follow what happens, one line for each event",
-     "Ends with Ctrl-C, after --count events, or with the daemon. With --json each line is one "
-     "object.\n",
-     ASKS | CLI_OPTION_COUNT, 0, 0, command_events},
+     "Ends with Ctrl-C, after --count events, or with the daemon. The steps in between, such as\n"
+     "each attempt to connect, are shown with --all. With --json each line is one object, and\n"
+     "nothing is left out.\n",
+     ASKS | CLI_OPTION_COUNT | CLI_OPTION_ALL, 0, 0, command_events},
     {"config check", "FILE", "check a configuration; needs no daemon",
      "Prints each mistake as FILE:LINE:COLUMN with what was expected. After the file itself, the "
      "plugins\n"
      "that it names are loaded and asked for their sections, for both nodes or the one of --node;\n"
-     "--syntax-only leaves that out. The exit status is 0 if a daemon would take the file, else "
-     "1.\n",
+     "--syntax-only leaves that out. The key file is left to 'carrickd --check'. The exit status\n"
+     "is 0 if a daemon would take the file, else 1.\n",
      CLI_OPTION_NODE | CLI_OPTION_SYNTAX, 1, 1, command_config_check},
     {"plugin inspect", "FILE.so", "what a plugin is, and whether the daemon takes it",
      "Needs no daemon. The file is loaded and left again, so its constructors run. The exit status "
@@ -68,7 +69,7 @@ const struct cli_command cli_commands[] = {
      ASKS, 0, 1, command_failover},
     {"takeover", "GROUP", "serve a group here, of which the owner is lost",
      "Refused with every reason that speaks against it. --dry-run only lists them, with what would "
-     "be done. \n"
+     "be done.\n"
      "--force goes on against them, and may lose acknowledged writes: --dry-run says which.\n",
      ASKS | CLI_OPTION_TAKEOVER, 1, 1, command_takeover},
     {"handover", "GROUP", "give a group that is served here to the partner",
@@ -134,6 +135,8 @@ void help_command(const struct cli_command *command)
         puts("  --names            only the names, one on each line");
     if (command->options & CLI_OPTION_COUNT)
         puts("  --count N          end after N events");
+    if (command->options & CLI_OPTION_ALL)
+        puts("  --all              also the steps in between (level debug)");
     if (command->options & CLI_OPTION_WHY)
         puts("  --why TEXT         the reason, for the logs of both nodes");
     if (command->options & CLI_OPTION_NODE)

@@ -22,6 +22,7 @@ enum {
     OPT_NAMES,
     OPT_WHY,
     OPT_COUNT,
+    OPT_ALL,
     OPT_SYNTAX,
     OPT_DRY_RUN,
     OPT_FORCE,
@@ -38,6 +39,7 @@ static const struct option long_options[] = {
     {"names", no_argument, NULL, OPT_NAMES},
     {"why", required_argument, NULL, OPT_WHY},
     {"count", required_argument, NULL, OPT_COUNT},
+    {"all", no_argument, NULL, OPT_ALL},
     {"syntax-only", no_argument, NULL, OPT_SYNTAX},
     {"dry-run", no_argument, NULL, OPT_DRY_RUN},
     {"force", no_argument, NULL, OPT_FORCE},
@@ -127,6 +129,10 @@ static bool take_option(struct cli_options *options, int option, bool *version)
             return true;
         complain("--count wants a number of events from 1, not '%s'", optarg);
         return false;
+    case OPT_ALL:
+        options->all = true;
+        note_given(options, "--all", CLI_OPTION_ALL);
+        return true;
     case OPT_SYNTAX:
         options->syntax = true;
         note_given(options, "--syntax-only", CLI_OPTION_SYNTAX);

@@ -152,11 +152,15 @@ static void add_leaves(struct table *table, struct json_object *value, const cha
             add_leaves(table, element, below, depth + 1);
         }
     } else {
+        bool empty = json_object_is_type(value, json_type_array) && array_length(value) == 0;
         table_row(table);
         table_cell(table, 0, PAINT_NONE, "%s", path);
-        table_cell(table, 1, PAINT_NONE, "%s",
-                   json_object_is_type(value, json_type_null) ? "-"
-                                                              : json_object_get_string(value));
+        if (json_object_is_type(value, json_type_double))
+            table_cell(table, 1, PAINT_NONE, "%.6g", json_object_get_double(value));
+        else if (json_object_is_type(value, json_type_null) || empty)
+            table_cell(table, 1, PAINT_NONE, "-");
+        else
+            table_cell(table, 1, PAINT_NONE, "%s", json_object_get_string(value));
     }
 }
 

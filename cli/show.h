@@ -16,6 +16,8 @@ void show_groups(struct json_object *groups, unsigned indent);
 // there is none.
 struct json_object *failover_client(struct json_object *manager);
 struct json_object *failover_groups(struct json_object *manager);
+// What the disks of this node's logs and shelves do not take, one text each.
+void disk_errors(struct json_object *manager, void (*fn)(void *arg, const char *text), void *arg);
 // Any JSON value, one line for each leaf: "session.bytes_sent  12".
 void show_leaves(struct json_object *value, unsigned indent);
 

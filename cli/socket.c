@@ -39,9 +39,14 @@ static bool node_of_host(const struct config *config, char *node, size_t size)
     return true;
 }
 
+// Why the configuration does not tell which socket is meant.
+struct untold {
+    char text[CONFIG_POINTER_SIZE + CONFIG_TEXT_SIZE + 300];
+};
+
 // CLI_OK with path[0] == 0: this configuration does not tell.
 static int from_config(const struct cli_options *options, const struct config *config, char *path,
-                       size_t size)
+                       size_t size, struct untold *untold)
 {
     char node[CONFIG_NAME_SIZE] = "";
     const char *socket = config->control.socket;
@@ -55,8 +60,12 @@ static int from_config(const struct cli_options *options, const struct config *c
     if (options->node)
         snprintf(node, sizeof node, "%s", options->node);
     else if (of_node && !node_of_host(config, node, sizeof node)) {
-        if (!options->config)
+        if (!options->config) {
+            snprintf(untold->text, sizeof untold->text,
+                     "this machine is neither '%s' nor '%s' of %s", config->nodes[0],
+                     config->nodes[1], config->file);
             return CLI_OK;
+        }
         complain("this machine is neither '%s' nor '%s'; say which one is meant with --node",
                  config->nodes[0], config->nodes[1]);
         return CLI_USAGE;
@@ -71,12 +80,12 @@ static int from_config(const struct cli_options *options, const struct config *c
     return result;
 }
 
-static int find_by_config(const struct cli_options *options, char *path, size_t size)
+static int find_by_config(const struct cli_options *options, char *path, size_t size,
+                          struct untold *untold)
 {
     const char *file = options->config ? options->config : CONFIG_DEFAULT;
     struct config *config;
     struct config_errors *errors = malloc(sizeof *errors);
-    char text[CONFIG_POINTER_SIZE + CONFIG_TEXT_SIZE + 300];
 
     if (!errors) {
         complain("out of memory");
@@ -84,11 +93,13 @@ static int find_by_config(const struct cli_options *options, char *path, size_t 
     }
     int result = CLI_OK;
     if (config_load(file, &config, errors) == 0) {
-        result = from_config(options, config, path, size);
+        result = from_config(options, config, path, size, untold);
         config_free(config);
-    } else if (options->config) {
-        config_error_format(errors, 0, text, sizeof text);
-        fprintf(stderr, "%s\n", text);
+    } else {
+        config_error_format(errors, 0, untold->text, sizeof untold->text);
+    }
+    if (untold->text[0] && options->config) {
+        fprintf(stderr, "%s\n", untold->text);
         complain("so the socket is not known; say it with --socket");
         result = CLI_USAGE;
     }
@@ -102,7 +113,7 @@ static int is_socket_name(const struct dirent *entry)
     return length > 5 && strcmp(entry->d_name + length - 5, ".sock") == 0;
 }
 
-static int find_in_run_dir(char *path, size_t size)
+static int find_in_run_dir(char *path, size_t size, const struct untold *untold)
 {
     struct dirent **entries = NULL;
     int count = scandir(RUN_DIR, &entries, is_socket_name, alphasort);
@@ -122,10 +133,10 @@ static int find_in_run_dir(char *path, size_t size)
     } else if (count < 0 && errno == EACCES) {
         complain("no permission to look into " RUN_DIR "; try as root");
     } else {
-        complain("found no daemon: " CONFIG_DEFAULT " does not tell of one that is meant for this "
-                 "machine, and " RUN_DIR
-                 " holds no socket. Is carrickd running? Else say --socket, "
-                 "--config or --node");
+        complain("found no daemon: " RUN_DIR
+                 " holds no socket, and %s. Is carrickd running? Else say --node, "
+                 "--config or --socket",
+                 untold->text);
     }
     for (int i = 0; i < count; i++)
         free(entries[i]);
@@ -136,6 +147,7 @@ static int find_in_run_dir(char *path, size_t size)
 int socket_find(const struct cli_options *options, char *path, size_t size)
 {
     const char *from_environment = getenv("CARRICK_SOCKET");
+    struct untold untold = {0};
 
     path[0] = 0;
     if (options->socket)
@@ -143,7 +155,7 @@ int socket_find(const struct cli_options *options, char *path, size_t size)
     // A node or a configuration on the command line is nearer than the environment.
     if (from_environment && from_environment[0] && !options->node && !options->config)
         return put_path(path, size, from_environment);
-    int result = find_by_config(options, path, size);
+    int result = find_by_config(options, path, size, &untold);
     if (result != CLI_OK || path[0])
         return result;
     if (options->node) {
@@ -155,5 +167,5 @@ int socket_find(const struct cli_options *options, char *path, size_t size)
         snprintf(text, sizeof text, RUN_DIR "/%s.sock", options->node);
         return put_path(path, size, text);
     }
-    return find_in_run_dir(path, size);
+    return find_in_run_dir(path, size, &untold);
 }

@@ -130,6 +130,17 @@ static void print_vis(struct json_object *vis, struct json_object *clients)
     putchar('\n');
 }
 
+static void print_disk_error(void *arg, const char *text)
+{
+    char clean[400];
+
+    (void)arg;
+    text_clean(text, clean, sizeof clean);
+    printf("  disk      ");
+    paint_text(PAINT_BAD, clean);
+    putchar('\n');
+}
+
 static void print_manager(struct json_object *manager)
 {
     struct json_object *links = member_array(manager, "links"),
@@ -156,6 +167,7 @@ static void print_manager(struct json_object *manager)
     print_session(member_object(manager, "session"));
     print_partner(member_object(manager, "partner"));
     print_vis(member_array(manager, "vis"), clients);
+    disk_errors(manager, print_disk_error, NULL);
     if (array_length(failover_groups(manager)) > 0) {
         putchar('\n');
         show_groups(failover_groups(manager), 2);

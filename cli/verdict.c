@@ -127,6 +127,52 @@ static void judge_groups(struct json_object *manager, struct finding *finding)
     }
 }
 
+static void each_disk(struct json_object *group, void (*fn)(void *arg, const char *text), void *arg)
+{
+    static const struct {
+        const char *key, *what;
+    } kinds[] = {{"error", "shelf"}, {"map_error", "the map of shelf"}};
+    struct json_object *shelves = member_array(group, "shelves");
+    const char *cause = member_text(group, "backing_error");
+    char text[400];
+
+    if (cause[0]) {
+        snprintf(text, sizeof text, "the disk of the log of group %s fails: %s",
+                 member_text(group, "name"), cause);
+        fn(arg, text);
+    }
+    for (size_t i = 0; i < array_length(shelves); i++) {
+        struct json_object *shelf = json_object_array_get_idx(shelves, i);
+        for (size_t j = 0; j < sizeof kinds / sizeof kinds[0]; j++) {
+            cause = member_text(shelf, kinds[j].key);
+            snprintf(text, sizeof text, "the disk of %s %s fails: %s", kinds[j].what,
+                     member_text(shelf, "name"), cause);
+            if (cause[0])
+                fn(arg, text);
+        }
+    }
+}
+
+void disk_errors(struct json_object *manager, void (*fn)(void *arg, const char *text), void *arg)
+{
+    struct json_object *clients = member_array(manager, "clients");
+    for (size_t i = 0; i < array_length(clients); i++) {
+        struct json_object *client = json_object_array_get_idx(clients, i);
+        const char *plugin = member_text(client, "plugin");
+        struct json_object *groups = member_array(member_object(client, "detail"), "groups");
+        if (strcmp(plugin, "shelf") != 0 && strcmp(plugin, "nvram_shadow") != 0)
+            continue;
+        for (size_t j = 0; j < array_length(groups); j++)
+            each_disk(json_object_array_get_idx(groups, j), fn, arg);
+    }
+}
+
+// Both copies may stand, but what this node's disks do not take wears that down.
+static void judge_disk(void *arg, const char *text)
+{
+    find(arg, VERDICT_DEGRADED, -1, text);
+}
+
 // Why there is no session: a refusal tells more than the end of the one before, that more than a link's cause.
 static void judge_absent(struct json_object *manager, struct json_object *session,
                          const char *partner, struct finding *finding)
@@ -219,6 +265,7 @@ void verdict_judge(struct json_object *status, struct verdict *verdict)
             judge_absent(manager, session, partner, &finding);
         } else {
             judge_groups(manager, &finding);
+            disk_errors(manager, judge_disk, &finding);
             judge_links(manager, &finding);
             judge_clients(manager, &finding);
         }

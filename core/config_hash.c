@@ -2,7 +2,7 @@
 //
 // The hash by which two nodes see that they mean the same pair: SHA-256 over a text of what must
 // agree between them. That is the cluster, the nodes, the managers, each manager's links with their
-// transports and its clients with their plugins, and the order of all these. Everything else may
+// transports, its arbiter's plugin and its clients with their plugins, and the order of all these. Everything else may
 // differ: timers, addresses, paths, the log, the policy, what only a plugin understands.
 
 #include "core/config_internal.h"

@@ -57,7 +57,8 @@ static const struct {
     [CARRICK_REASON_AUTHENTICATION] =
         {"authentication", "the cluster keys differ; copy the key file from one node to the other"},
     [CARRICK_REASON_CONFIGURATION] = {"configuration",
-                                      "the configurations differ; use the same file on both nodes"},
+                                      "the configurations differ in nodes, managers, links, "
+                                      "arbiter or clients; use the same file on both nodes"},
     [CARRICK_REASON_RESOURCES] = {"resources",
                                   "what the partner's clients ask for cannot be given here"},
     [CARRICK_REASON_PROTOCOL] = {"protocol", "the partner sent what the protocol does not allow"},

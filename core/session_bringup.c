@@ -11,6 +11,7 @@
 #include "core/conn.h"
 #include "core/lane.h"
 #include "core/link.h"
+#include "core/names.h"
 #include "core/probe.h"
 #include "core/region.h"
 #include "core/session.h"
@@ -262,7 +263,7 @@ void session_table_message(struct manager *manager, const struct message *messag
                                                         : CARRICK_REASON_PROTOCOL;
     free(copy);
     if (reason != CARRICK_REASON_NONE)
-        session_refuse(manager, reason, "what the partner told in bring-up is not accepted");
+        session_refuse(manager, reason, reason_text(reason));
     session_advance_soon(manager);
 }
 

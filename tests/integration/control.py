@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 
@@ -205,6 +206,25 @@ def events_are_followed(world):
 
 
 @test
+def steps_in_between_are_shown_on_request(world):
+    alpha = lonely(world)  # whose links are tried again and again
+    said = run(alpha.tool, "--socket", alpha.socket, "events", "--all", "--count", "3")
+    check("link-state" in said, said)
+    plain = subprocess.Popen(
+        [alpha.tool, "--socket", alpha.socket, "events", "--count", "4"], stdout=subprocess.PIPE, text=True)
+    world.processes.append(plain)
+
+    def stir():
+        alpha.cli("link", "down", "left")
+        alpha.cli("link", "up", "left")
+        return plain.poll() is not None
+
+    wait_for(stir, "four events", 20)
+    out = plain.stdout.read()
+    check("link-state" not in out and len(out.splitlines()) == 4, out)
+
+
+@test
 def watching_goes_on_while_the_daemon_is_away(world):
     alpha = lonely(world)
     watcher = subprocess.Popen(
@@ -284,6 +304,8 @@ def completion_knows_commands_and_names(world):
     check(complete(world, *there, "link", "down", "") == ["left", "right"], "names of links")
     check(complete(world, *there, "link", "down", "l") == ["left"], "names that begin so")
     check(complete(world, *there, "client", "e") == ["echo"], "names of clients")
+    for words in re.findall(r"^  ([a-z]+)", run(tool, "--help").split("options:")[0], re.M):
+        check(words in complete(world, tool, words[:2]), f"{words} is a command that is not completed")
     check("--watch" in complete(world, tool, "status", "--"), "options")
     check(complete(world, tool, "--socket", "/nowhere", "link", "down", "") == [], "no daemon, no names")
 
@@ -293,7 +315,8 @@ def help_for_every_command(world):
     tool = BUILD / "bin/carrick"
     overview = run(tool, "--help")
     for words in ("status", "links", "clients", "vis", "plugins", "stats", "events", "config check", "plugin inspect",
-                  "session reset", "link down", "link up", "client", "reload", "version"):
+                  "session reset", "link down", "link up", "client", "failover", "takeover", "handover", "giveback",
+                  "reload", "version"):
         check(words in overview, f"{words} is not in the overview")
         text = run(tool, *words.split(), "--help")
         check(f"carrick {words}" in text and "--json" in text, text)

@@ -413,9 +413,11 @@ def install_staged(stage):
     make_staged(stage, "install")
     pc = next(stage.rglob("carrick.pc"))
     text = pc.read_text()
-    prefix = next(line.split("=", 1)[1] for line in text.splitlines() if line.startswith("prefix="))
-    pc.write_text(text.replace(prefix, f"{stage}{prefix}"))
-    return pathlib.Path(f"{stage}{prefix}"), pc.parent
+    # The file may tell of another prefix than this one: that of an installation made from this build before.
+    told = next(line.split("=", 1)[1] for line in text.splitlines() if line.startswith("prefix="))
+    prefix = next(stage.rglob("sbin/carrickd")).parents[1]
+    pc.write_text(text.replace(told, str(prefix)))
+    return prefix, pc.parent
 
 
 def build_vendor_echo(directory, pc_dir):
@@ -423,8 +425,7 @@ def build_vendor_echo(directory, pc_dir):
     shutil.copytree(TOP / "examples/echo", directory, ignore=shutil.ignore_patterns("*.so", "*.o"))
     sanitize = os.environ.get("SANITIZE", "")
     flags = [f"CPPFLAGS=-fsanitize={sanitize}"] if sanitize else []
-    path = f"{pc_dir}:{os.environ.get('PKG_CONFIG_PATH', '')}"
-    return run("make", "-C", directory, *flags, env={**plain_environment(), "PKG_CONFIG_PATH": path})
+    return run("make", "-C", directory, f"CARRICK_PREFIX={pc_dir.parents[1]}", *flags, env=plain_environment())
 
 
 # ---- tests and their count
