@@ -225,6 +225,21 @@ static void claim_found(struct group *group, const struct carrick_arbiter_record
     claim_change(group);
 }
 
+static const char *not_had_text(int status)
+{
+    switch (status) {
+    case CARRICK_ERR_TIMEOUT:
+    case CARRICK_ERR_UNKNOWN:
+        return "it did not answer in time";
+    case CARRICK_ERR_UNREACHABLE:
+        return "it cannot be reached";
+    case CARRICK_ERR_DENIED:
+        return "it does not let this node in";
+    default:
+        return "it failed; its own line in the log says why";
+    }
+}
+
 static void answered(void *arg, int status, const struct carrick_arbiter_record *record)
 {
     struct call *call = arg, **at;
@@ -251,8 +266,9 @@ static void answered(void *arg, int status, const struct carrick_arbiter_record 
     } else {
         char cause[REASON_BYTES];
 
-        snprintf(cause, sizeof cause, "the arbiter %s could not be had (status 0x%x)",
-                 group->failover->arbiter_ops->name(group->failover->arbiter), (unsigned)status);
+        snprintf(cause, sizeof cause, "the arbiter %s could not be had: %s",
+                 group->failover->arbiter_ops->name(group->failover->arbiter),
+                 not_had_text(status));
         claim_not_had(group, cause);
     }
 }
