@@ -2,7 +2,8 @@
 """Writes through NBD: ours beside the ideal mirror and beside qemu's quorum.
 
 Load, nbdkit, and both nodes are on one machine. The owner is on the first core and its partner on the second, alike in
-every row; nbdkit and fio are where the scheduler puts them. Nothing polls. Logs are on tmpfs.
+every row; nbdkit and fio are where the scheduler puts them. Nothing polls. Logs and disks are on
+tmpfs, the peers' too.
 BENCH_NBD_SECONDS: how long each run takes.
 """
 
@@ -90,7 +91,8 @@ def ours(bench, directory):
     from storage import Storage  # pylint: disable=import-outside-toplevel
     world = lib.World("bench")
     try:
-        storage = Storage(world, shelves={"disk1": ("g1", SHELF_BYTES)}, timers="default", log_bytes=256 << 20)
+        storage = Storage(world, shelves={"disk1": ("g1", SHELF_BYTES)}, timers="default", log_bytes=256 << 20,
+                          disks="memory")
         storage.start().wait_protected()
         for node, core in zip(storage.nodes.values(), bench.cores):
             pin(node.process.pid, core)

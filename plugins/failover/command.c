@@ -104,7 +104,10 @@ static void against_copy(const struct request *request, const struct carrick_log
             "not even by force");
     if (mine->condition == CARRICK_LOG_WHOLE && !mine->member)
         add(against, "this node's copy is no member: it lacks what was acknowledged without it");
+    // What was read of the record may be older than this copy: it is asked again before anything is done.
     if (failover_has_arbiter(request->failover) && group->record_known &&
+        group->record.number > mine->generation.number &&
+        !fo_id_equal(group->record.generation, mine->generation.id) &&
         mine->condition == CARRICK_LOG_WHOLE && !fo_copy_is_current(mine, me, &group->record))
         add(against,
             "the arbiter's record %llu does not name this copy as one that holds every "

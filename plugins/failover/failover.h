@@ -197,7 +197,9 @@ struct group {
     uint64_t wait_until_ns;  // for a partner that is not there
     uint64_t given_until_ns; // for a partner that was handed the group
     uint64_t unconnected_ns; // since when the mirror is not connected; 0: it is
-    bool serves;             // as hooks were told
+    uint64_t
+        behind_ns; // since when it was seen that the partner's file does not take what is written; 0: it does
+    bool serves; // as hooks were told
     uint64_t takeovers, handovers;
     uint64_t token; // of the command that waits for an answer; 0: none
 };
@@ -292,6 +294,7 @@ void fo_group_reason(struct group *group, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 const char *fo_group_state_name(enum group_state state);
 const char *fo_group_word(struct group *group);
+bool fo_group_is_diverged(const struct group *group);
 void fo_group_copy(const struct group *group, struct carrick_log_copy *copy);
 void fo_group_mirror(const struct group *group, struct carrick_mirror_state *mirror);
 void fo_group_decide(struct group *group, struct decide_out *out);

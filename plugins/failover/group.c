@@ -78,6 +78,21 @@ const char *fo_group_peer_name(const struct group *group)
 
 // ---- what operators see
 
+// The owner's side of it: the partner's copy bears a history of its own, and nothing is done about it by itself.
+bool fo_group_is_diverged(const struct group *group)
+{
+    const struct carrick_log_copy *theirs = &group->theirs.copy;
+    struct carrick_log_copy mine;
+
+    if (!group->failover->session || !group->theirs_known || !theirs->member ||
+        fo_id_is_zero(theirs->generation.id))
+        return false;
+    fo_group_copy(group, &mine);
+    return !fo_id_equal(theirs->generation.id, mine.generation.id) &&
+           !fo_id_equal(theirs->generation.id, mine.generation.parent) &&
+           !fo_id_equal(theirs->generation.parent, mine.generation.id);
+}
+
 static const char *word_of(struct group *group)
 {
     struct carrick_mirror_state mirror;
@@ -93,7 +108,7 @@ static const char *word_of(struct group *group)
             return "resyncing";
         return mirror.connected ? "protected" : "stalled";
     case GROUP_ALONE:
-        return "alone";
+        return fo_group_is_diverged(group) ? "diverged" : "alone";
     case GROUP_RESYNC:
     case GROUP_JOIN:
     case GROUP_JOIN_ASK:
@@ -112,9 +127,11 @@ static const char *word_of(struct group *group)
     if (copy.condition == CARRICK_LOG_INCONSISTENT)
         return "inconsistent";
     if (group->state == GROUP_SHADOW || group->state == GROUP_RESET)
-        return copy.member ? (group->failover->session && group->state == GROUP_SHADOW ? "protected"
-                                                                                       : "waiting")
-                           : "resyncing";
+        return !copy.member ? "resyncing"
+               : group->failover->session && !group->failover->monitor.lost &&
+                       group->state == GROUP_SHADOW
+                   ? "protected"
+                   : "waiting";
     if (group->record_known && group->record.number > 0 &&
         !fo_copy_is_current(&copy, group->failover->host->base->node, &group->record))
         return "stale";
@@ -131,6 +148,11 @@ const char *fo_group_word(struct group *group)
     const char *word = word_of(group);
     bool serves = owner_state(group->state);
 
+    // First that it serves, for which users wait; then what that is worth.
+    if (serves != group->serves) {
+        group->serves = serves;
+        fo_hooks_run(group, serves ? HOOK_SERVING : HOOK_STOPPED);
+    }
     if (strcmp(word, group->word) != 0) {
         if (strcmp(word, "alone") == 0 && group->word[0] != '\0')
             fo_hooks_run(group, HOOK_ALONE);
@@ -141,10 +163,6 @@ const char *fo_group_word(struct group *group)
                      group->reason[0] ? group->reason : "-");
         snprintf(group->word, sizeof group->word, "%s", word);
         group->word_since_ns = failover_now_ns(group->failover);
-    }
-    if (serves != group->serves) {
-        group->serves = serves;
-        fo_hooks_run(group, serves ? HOOK_SERVING : HOOK_STOPPED);
     }
     return group->word;
 }

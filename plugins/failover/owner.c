@@ -108,6 +108,23 @@ enum group_state fo_both_state(struct group *group)
     return ask_alone(group);
 }
 
+// For stall_ms no record more has come into the partner's file, though the partner takes them.
+static bool is_behind(struct group *group, const struct carrick_mirror_state *mirror,
+                      uint64_t now_ns)
+{
+    uint64_t since_ns;
+
+    if (!mirror->connected || !mirror->stalled) {
+        group->behind_ns = 0;
+        return false;
+    }
+    if (group->behind_ns == 0)
+        group->behind_ns = now_ns;
+    since_ns =
+        group->behind_ns > mirror->waiting_since_ns ? group->behind_ns : mirror->waiting_since_ns;
+    return now_ns - since_ns > group_timers(group)->stall_ms * MS;
+}
+
 enum group_state fo_both_late(struct group *group)
 {
     struct failover *failover = group->failover;
@@ -124,6 +141,10 @@ enum group_state fo_both_late(struct group *group)
     if (group->unconnected_ns != 0 &&
         now_ns - group->unconnected_ns > group_timers(group)->stall_ms * MS) {
         fo_group_reason(group, "the partner is there, but does not take what is written");
+        return go_alone(group);
+    }
+    if (is_behind(group, &mirror, now_ns)) {
+        fo_group_reason(group, "the partner's log cannot be written: see its status");
         return go_alone(group);
     }
     if (group->unsettled && mirror.connected && group->claim.purpose == CLAIM_NONE)
@@ -185,6 +206,11 @@ enum group_state fo_alone_state(struct group *group)
     int status;
 
     fo_group_copy(group, &mine);
+    if (fo_group_is_diverged(group)) {
+        fo_group_reason(group,
+                        "the partner's copy holds a history of its own: each may hold writes that "
+                        "the other lacks, and a person has to decide which one counts");
+    }
     if (superseded(group, &mine)) {
         if (failover_has_arbiter(failover) && group->claim.purpose == CLAIM_NONE)
             fo_claim_begin(group, CLAIM_LOOK);

@@ -143,6 +143,11 @@ void nv_barrier_session_ended(struct carrick_log *log)
     log->barrier.torn = 0;
 }
 
+void nv_barrier_forget(struct carrick_log *log)
+{
+    log->barrier.waiting.count = log->barrier.batch.count = 0;
+}
+
 void nv_barrier_free(struct carrick_log *log)
 {
     free(log->barrier.waiting.waits);

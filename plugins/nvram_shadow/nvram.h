@@ -99,6 +99,7 @@ struct nv_persist {
     bool waits;            // to try again
     bool failed;           // the last cycle; retried
     int status, sys_errno; // of the cycle
+    int error;             // why it failed, as long as it does
     struct carrick_timer *retry;
     uint64_t load_at; // loading: next byte to ask for
 };
@@ -404,6 +405,7 @@ int nv_barrier_ask(struct carrick_log *log, void (*fn)(void *arg, bool fresh), v
 void nv_barrier_go(struct carrick_log *log);
 void nv_barrier_read(struct carrick_log *log, int status);
 void nv_barrier_session_ended(struct carrick_log *log);
+void nv_barrier_forget(struct carrick_log *log); // nobody waits any more
 void nv_barrier_free(struct carrick_log *log);
 
 // state.c

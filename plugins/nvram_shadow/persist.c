@@ -7,6 +7,7 @@
 // head that no longer counts it is synced. Records that were cut are void by the head's limit before they are wiped.
 #include "nvram.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,10 +54,11 @@ static void load_failed(struct carrick_log *log)
 {
     struct nv_persist *persist = &log->persist;
 
+    persist->error = persist->sys_errno > 0 ? persist->sys_errno : EIO;
     if (!persist->failed)
         nv_log(log, CARRICK_LOG_ERROR,
                "reading %s failed: %s; the copy is out until it can be read (it is tried again)",
-               log->config->path, strerror(persist->sys_errno));
+               log->config->path, strerror(persist->error));
     persist->failed = true;
     persist->status = CARRICK_OK;
     persist->sys_errno = 0;
@@ -87,6 +89,7 @@ void nv_persist_load(struct carrick_log *log)
         return;
     }
     persist->failed = false;
+    persist->error = 0;
     nv_copy_loaded(log);
 }
 
@@ -136,12 +139,13 @@ static void cycle_failed(struct carrick_log *log)
 {
     struct nv_persist *persist = &log->persist;
 
+    persist->error = persist->sys_errno > 0 ? persist->sys_errno : EIO;
     if (!persist->failed)
         nv_log(log, CARRICK_LOG_ERROR,
                "writing %s failed: %s; nothing more is acknowledged here until it works (make "
                "room, or "
                "replace the disk; the partner can take over)",
-               log->config->path, strerror(persist->sys_errno));
+               log->config->path, strerror(persist->error));
     if (!persist->failed)
         nv_changed(log);
     persist->failed = true;
@@ -157,6 +161,7 @@ static void cycle_done(struct carrick_log *log)
     if (persist->failed)
         nv_log(log, CARRICK_LOG_NOTICE, "writing %s works again", log->config->path);
     persist->failed = false;
+    persist->error = 0;
     persist->running = false;
     if (persist->stage == NV_PERSIST_LOG) {
         persist->done = persist->goal;

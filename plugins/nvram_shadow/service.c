@@ -43,6 +43,11 @@ static const char *home(struct carrick_log *log)
 static int attach_consumer(struct carrick_log *log, const struct carrick_log_consumer *consumer,
                            void *arg)
 {
+    if (consumer == NULL) {
+        log->consumer = NULL;
+        nv_barrier_forget(log);
+        return CARRICK_OK;
+    }
     if (log->consumer != NULL)
         return CARRICK_ERR_EXISTS;
     if (log->role != CARRICK_LOG_IDLE)

@@ -53,6 +53,16 @@ static void progress_fill(const struct carrick_log *log, struct carrick_resync *
         progress->bytes_per_second = progress->done_bytes / (elapsed_ns / 1000) * 1000000u;
 }
 
+// What waits is safe here, and not there: the partner's copy cannot be written, or does not get into its file.
+static bool partner_lacks(const struct carrick_log *log)
+{
+    const struct nv_owner *owner = &log->owner;
+    uint64_t here = nv_syncs(log) ? log->persist.done.sequence - 1 : nv_last(log);
+
+    return !is_connected(log) ||
+           (nv_syncs(log) && owner->persisted < here && owner->persisted == log->acknowledged);
+}
+
 void nv_mirror_tell(struct carrick_log *log, struct carrick_mirror_state *state)
 {
     bool waits = log->role == CARRICK_LOG_OWNER && log->acknowledged < nv_last(log);
@@ -60,7 +70,7 @@ void nv_mirror_tell(struct carrick_log *log, struct carrick_mirror_state *state)
         .struct_size = sizeof now,
         .mirror = log->mirror,
         .connected = is_connected(log),
-        .stalled = waits && log->mirror != CARRICK_MIRROR_ALONE && !is_connected(log),
+        .stalled = waits && log->mirror != CARRICK_MIRROR_ALONE && partner_lacks(log),
         .waiting_since_ns = waits ? log->owner.waiting_since_ns : 0,
         .shelf = log->shelf,
     };
@@ -116,7 +126,8 @@ static size_t group_describe(struct carrick_log *log, char *text, size_t size)
         "\"stalled\":%s,\"generation\":\"%s\",\"member\":%s,\"first\":%llu,\"last\":%llu,"
         "\"acknowledged\":%llu,\"synced\":%llu,\"synced_everywhere\":%llu,\"level\":\"%s\","
         "\"partner_level\":\"%s\",\"partner_last\":%llu,\"log_bytes\":%llu,\"used_bytes\":%llu,"
-        "\"full\":%s,\"backing_failed\":%s,\"resync_done_bytes\":%llu,\"resync_total_bytes\":%llu,"
+        "\"full\":%s,\"backing_failed\":%s,\"backing_error\":\"%s\",\"resync_done_bytes\":%llu,"
+        "\"resync_total_bytes\":%llu,"
         "\"messages_refused\":%llu}",
         log->config->name, role_name(log), condition_name(log->condition), mirror_name(log),
         mirror.connected ? "true" : "false", mirror.stalled ? "true" : "false", generation,
@@ -128,6 +139,7 @@ static size_t group_describe(struct carrick_log *log, char *text, size_t size)
         (unsigned long long)(log->peer.known ? log->peer.state.last : 0),
         (unsigned long long)log->ring.size, (unsigned long long)used,
         log->wanted_bytes > 0 ? "true" : "false", log->persist.failed ? "true" : "false",
+        log->persist.failed ? strerror(log->persist.error) : "",
         (unsigned long long)mirror.log.done_bytes, (unsigned long long)mirror.log.total_bytes,
         (unsigned long long)log->refused);
     return length > 0 ? (size_t)length : 0;

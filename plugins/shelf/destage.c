@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EAGER_BYTES (4u << 20) // so much waits no longer for the delay
+#define EAGER_BYTES (16u << 20) // so much waits no longer for the delay
 
 static void timer_arm(struct shelf_group *group, uint64_t delay_ms)
 {
@@ -185,6 +185,7 @@ static enum step write_step(struct shelf_group *group)
         sweep_fail(group, shelf, "a write", sys_errno);
         return STEP_WAIT;
     }
+    shelf->swept = sweep->number;
     sweep->under_way++;
     sweep->offset = end;
     return STEP_MORE;
@@ -239,8 +240,10 @@ static void sync_end(struct shelf_group *group)
             return;
         }
     }
+    // A sync of nothing proves nothing.
     for (uint32_t i = 0; i < group->count; i++)
-        shelf_disk_works(group->shelves[i]);
+        if (group->shelves[i]->swept == sweep->number)
+            shelf_disk_works(group->shelves[i]);
     sweep->retry_ms = 0;
     sweep->state = SHELF_SWEEP_DROPPING;
     sweep->shelf = 0;

@@ -136,6 +136,14 @@ void shelf_disk_failed(struct shelf *shelf, const char *what, int sys_errno)
     if (shelf->error == sys_errno)
         return;
     shelf->error = sys_errno;
+    if (strcmp(what, "a read") == 0) {
+        shelf->client->base->log(
+            shelf->client->base, CARRICK_LOG_ERROR,
+            "shelf %s: a read of %s failed: %s. Who asked for it got an error; "
+            "%s",
+            shelf->name, shelf->path, strerror(sys_errno), what_to_do(sys_errno));
+        return;
+    }
     shelf->client->base->log(shelf->client->base, CARRICK_LOG_ERROR,
                              "shelf %s: %s of %s failed: %s. Nothing is lost, the log keeps it and "
                              "it is tried again; %s",

@@ -427,5 +427,6 @@ int shelf_group_attach(struct shelf_group *group, const struct carrick_log_ops *
 
 void shelf_group_end(struct shelf_group *group)
 {
+    shelf_requests_end(group);
     records_free(group);
 }

@@ -180,8 +180,10 @@ void shelf_requests_room(struct shelf_group *group)
         struct shelf_request *request = group->room.first;
         int status = append(request);
 
-        if (status == CARRICK_ERR_AGAIN)
+        if (status == CARRICK_ERR_AGAIN) {
+            hurry(group);
             return;
+        }
         if (status == CARRICK_ERR_STATE) {
             shelf_exports_close(group, "the log takes no more writes");
             return;
@@ -244,10 +246,12 @@ static int begin_write(struct shelf_request *request)
 
     if (status == CARRICK_OK)
         queue_add(&group->log_queue, request, SHELF_AT_LOG);
-    else if (status == CARRICK_ERR_AGAIN)
-        queue_add(&group->room, request, SHELF_AT_ROOM);
-    else
+    if (status != CARRICK_ERR_AGAIN)
         return status;
+    // A full log is emptied by the disks of both nodes: neither rests then.
+    if (group->room.count == 0)
+        hurry(group);
+    queue_add(&group->room, request, SHELF_AT_ROOM);
     return CARRICK_OK;
 }
 
@@ -258,11 +262,11 @@ static void barrier_answered(void *arg, bool fresh)
     struct shelf_request *request = arg;
     struct carrick_export *export_ = request->export_;
 
+    queue_remove(&request->group->barriers, request);
     if (export_ == NULL) {
         free(request);
         return;
     }
-    request->place = SHELF_AT_NONE;
     if (fresh)
         answer(request, 0);
     else // this node may not be the one that serves any more: silence is the only true answer
@@ -274,11 +278,11 @@ static void ask_barrier(struct shelf_request *request)
 {
     struct shelf_group *group = request->group;
 
-    request->place = SHELF_AT_BARRIER;
+    queue_add(&group->barriers, request, SHELF_AT_BARRIER);
     int status = group->client->log_ops->read_barrier(group->log, barrier_answered, request);
     if (status == CARRICK_OK)
         return;
-    request->place = SHELF_AT_NONE;
+    queue_remove(&group->barriers, request);
     if (status == CARRICK_ERR_AGAIN || status == CARRICK_ERR_NO_MEMORY)
         answer_later(request, ENOMEM);
     else
@@ -312,6 +316,17 @@ static int begin_read(struct shelf_request *request)
     request->gather =
         shelf_gather_begin(shelf, request->offset, request->length, gathered, request);
     return request->gather != NULL ? CARRICK_OK : CARRICK_ERR_AGAIN;
+}
+
+// The log has been left: nobody answers those that were dropped.
+void shelf_requests_end(struct shelf_group *group)
+{
+    while (group->barriers.first != NULL) {
+        struct shelf_request *request = group->barriers.first;
+
+        queue_remove(&group->barriers, request);
+        free(request);
+    }
 }
 
 // ---- the entrance

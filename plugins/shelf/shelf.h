@@ -71,7 +71,8 @@ struct shelf {
     struct shelf_write *writes; // under way
     uint64_t mark_version;      // of the map that must be durable before the log may forget
     uint64_t sync_failures;     // a failed sync may hide what another one would have told
-    int error;                  // errno of the last failed write or sync; 0: all is well
+    uint64_t swept;             // number of the last sweep that wrote here
+    int error;                  // errno of the last failed request; 0: all is well
     uint64_t errors;
 };
 
@@ -230,6 +231,7 @@ void shelf_request_drop(struct shelf_request *request);
 void shelf_requests_room(struct shelf_group *group);
 void shelf_requests_acknowledged(struct shelf_group *group);
 void shelf_requests_synced(struct shelf_group *group);
+void shelf_requests_end(struct shelf_group *group); // all exports are closed, the log was left
 void shelf_requests_turn(
     struct shelf_group *group); // answers what is done, tries again what had no room
 
@@ -273,7 +275,7 @@ struct shelf_group {
     uint64_t drops;          // how often something left it
 
     struct shelf_queue room, log_queue, sync_queue, done;
-    struct shelf_request *reads; // AT_READ and AT_BARRIER, a list
+    struct shelf_queue barriers; // AT_BARRIER; also those that were dropped, until the answer
     struct shelf_catchup *catchup;
     struct shelf_follower *follower;
 };

@@ -12,7 +12,7 @@ from nbd_load import WRITE, Gone, Load, Nbd, block_of
 from net import Net
 from storage import Storage
 
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "20"))
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "5" if os.environ.get("SANITIZE") else "20"))
 
 
 def begin(world, **options):

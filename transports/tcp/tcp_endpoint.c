@@ -75,6 +75,10 @@ void tcp_endpoint_shut(struct carrick_endpoint *endpoint)
     struct carrick_endpoint *e = endpoint;
 
     tcp_endpoint_watch_end(e);
+    // By name: a process that is just being started has the descriptor too, until it execs, and as long as anybody has it
+    // the epoll goes on telling of an endpoint that is freed by then.
+    if (e->in_epoll)
+        tcp_device_watch(e->device, EPOLL_CTL_DEL, e->fd, 0, &e->source);
     if (e->fd >= 0)
         close(e->fd);
     e->fd = -1;
