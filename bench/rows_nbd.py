@@ -91,7 +91,7 @@ def ours(bench, directory):
     from storage import Storage  # pylint: disable=import-outside-toplevel
     world = lib.World("bench")
     try:
-        storage = Storage(world, shelves={"disk1": ("g1", SHELF_BYTES)}, timers="default", log_bytes=256 << 20,
+        storage = Storage(world, shelves={"disk1": ("g1", SHELF_BYTES)}, timers="default", log_bytes=64 << 20,
                           disks="memory")
         storage.start().wait_protected()
         for node, core in zip(storage.nodes.values(), bench.cores):

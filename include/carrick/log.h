@@ -84,6 +84,7 @@ struct carrick_log_copy {
     uint64_t acknowledged; // highest known to be acknowledged
     uint64_t incarnation;  // of the manager that filled it, where level is volatile; else 0
     bool member;           // as last set by the monitor: it held every acknowledged record
+    uint64_t room_bytes;   // for records, full or empty; each takes its data and 64 bytes
 };
 
 enum carrick_log_kind {

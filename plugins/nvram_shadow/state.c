@@ -27,6 +27,7 @@ void nv_copy_tell(struct carrick_log *log, struct carrick_log_copy *copy)
         .acknowledged = log->acknowledged < nv_last(log) ? log->acknowledged : nv_last(log),
         .incarnation = log->level == CARRICK_LEVEL_VOLATILE ? log->nvram->incarnation : 0,
         .member = log->head.member,
+        .room_bytes = log->ring.size,
     };
 
     give(copy, copy->struct_size, &now, sizeof now);

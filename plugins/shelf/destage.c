@@ -17,8 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EAGER_BYTES (16u << 20) // so much waits no longer for the delay
-
 static void timer_arm(struct shelf_group *group, uint64_t delay_ms)
 {
     if (group->timer_runs && delay_ms > 0)
@@ -37,7 +35,7 @@ static bool work_waits(const struct shelf_group *group)
 static bool is_eager(const struct shelf_group *group)
 {
     return group->hurry || group->hurry_sequence > group->destaged ||
-           group->waiting_bytes >= EAGER_BYTES;
+           group->waiting_bytes >= group->eager_bytes;
 }
 
 void shelf_destage_wake(struct shelf_group *group)

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #define PRUNE_STEPS 8192u
+#define EAGER_PART 4u // a log this part of which waits for the disk is not let rest
+#define EAGER_BYTES_MIN (1u << 20)
 
 struct shelf_group *shelf_group_find(struct carrick_client *client, const char *name)
 {
@@ -416,13 +418,18 @@ int shelf_group_attach(struct shelf_group *group, const struct carrick_log_ops *
         .partner_follows = on_partner_follows,
         .mirror_changed = on_mirror_changed,
     };
+    struct carrick_log_copy copy = {.struct_size = sizeof copy};
     int status = ops->find(logs, group->name, &group->log);
 
     if (status == CARRICK_OK)
         status = ops->attach_consumer(group->log, &consumer, group);
-    if (status != CARRICK_OK)
+    if (status != CARRICK_OK) {
         group->log = NULL;
-    return status;
+        return status;
+    }
+    ops->copy(group->log, &copy);
+    group->eager_bytes = shelf_max(copy.room_bytes / EAGER_PART, EAGER_BYTES_MIN);
+    return CARRICK_OK;
 }
 
 void shelf_group_end(struct shelf_group *group)

@@ -271,6 +271,7 @@ struct shelf_group {
     bool hurry;
     uint64_t hurry_sequence; // as shadow: up to here somebody waits at the owner
     uint64_t waiting_bytes;  // told since the last sweep began
+    uint64_t eager_bytes;    // so much waits no longer for the delay
     uint32_t drop_holds;     // gathers that want nothing to leave the index
     uint64_t drops;          // how often something left it
 
