@@ -172,6 +172,7 @@ struct group {
 
     bool theirs_known; // told in this session
     struct message theirs;
+    const char *waits_for;        // why it decided to wait, as last logged: a text of decide.c
     uint64_t acknowledged_before; // of this copy, when the session began
     uint64_t theirs_incarnation;  // of the manager that told it
 

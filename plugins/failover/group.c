@@ -169,6 +169,11 @@ const char *fo_group_word(struct group *group)
 
 // ---- the machine
 
+static bool is_polled(enum group_state state)
+{
+    return state == GROUP_LOOK || state == GROUP_UNDECIDED;
+}
+
 static void enter(struct group *group, enum group_state next)
 {
     struct timers *timers = &group->failover->config.timers;
@@ -183,14 +188,14 @@ static void enter(struct group *group, enum group_state next)
     if (next == group->state)
         return;
     // States that are polled by their deadline would fill the log.
-    failover_say(group->failover,
-                 next == GROUP_LOOK || next == GROUP_UNDECIDED ? CARRICK_LOG_DEBUG
-                                                               : CARRICK_LOG_INFO,
+    failover_say(group->failover, is_polled(next) ? CARRICK_LOG_DEBUG : CARRICK_LOG_INFO,
                  "group %s: step %s after %s: %s", group->name, states[next].name,
                  states[group->state].name, group->reason[0] ? group->reason : "-");
+    // Nor is there anything to tell when one looks and decides nothing: two who both do so would set each other off.
+    if (!is_polled(next) || !is_polled(group->state))
+        failover_tell(group);
     group->state = next;
     group->state_since_ns = now_ns;
-    failover_tell(group);
 }
 
 void fo_group_fire(struct group *group, enum group_event event)

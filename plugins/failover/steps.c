@@ -65,6 +65,10 @@ enum group_state fo_step_deciding(struct group *group)
         return GROUP_YIELD;
     if (out.action != DECIDE_READ)
         fo_group_reason(group, "%s", out.reason);
+    if (out.action == DECIDE_WAIT && out.reason != group->waits_for)
+        failover_say(failover, CARRICK_LOG_NOTICE, "group %s waits: %s", group->name, out.reason);
+    if (out.action != DECIDE_READ)
+        group->waits_for = out.action == DECIDE_WAIT ? out.reason : NULL;
     switch (out.action) {
     case DECIDE_READ:
         return begin_look(group);
