@@ -4,6 +4,8 @@
 // time whatever its worker does. Few workers are used, so that an etcd that hangs does not keep those that others need.
 #include "etcd.h"
 
+#include <openssl/crypto.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +103,8 @@ static void job_work(void *arg)
     struct job *job = arg;
 
     etcd_ask(&job->ask);
+    // What libcurl's TLS keeps for this thread, it would give back only at the thread's end, which comes behind its own.
+    OPENSSL_thread_stop();
 }
 
 static void job_done(void *arg)
