@@ -141,7 +141,7 @@ sim: $(sim_bin)
 
 # The sanitizers' own code makes gcc suspect more than there is: warnings are errors in the plain builds.
 sanitize:
-	+@$(MAKE) --no-print-directory BUILD='$(BUILD)/sanitize' SANITIZE=address,undefined SIM_HISTORIES=$(or $(SIM_HISTORIES),60) \
+	+@$(MAKE) --no-print-directory BUILD='$(BUILD)/sanitize' SANITIZE=address,undefined SIM_HISTORIES=$(or $(SIM_HISTORIES),40) \
 		CFLAGS='-O1 -g' WERROR=0 test
 
 check:
