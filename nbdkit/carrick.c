@@ -245,4 +245,7 @@ static struct nbdkit_plugin plugin = {
     .zero = carrick_zero,
 };
 
+// nbdkit's macro defines this and declares it nowhere, which clang minds.
+struct nbdkit_plugin *plugin_init(void);
+
 NBDKIT_REGISTER_PLUGIN(plugin)
