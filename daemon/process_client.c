@@ -15,69 +15,6 @@
 
 #define DESCRIBED_FRESH_NS (100 * ENV_MS) // bring-up asks again every millisecond or two
 
-// ---- events
-
-static void event_put(struct carrick_client *client, uint32_t type, const void *head,
-                      uint32_t head_bytes, const void *data, uint32_t data_bytes)
-{
-    struct process *process = client->process;
-    struct process_event *event;
-    int done = 0;
-
-    if (!process_lives(process) || client->shared == NULL)
-        return;
-    if (client->waiting == NULL)
-        done = channel_put(&client->events, type, head, head_bytes, data, data_bytes);
-    if (done > 0)
-        process_wake(process);
-    if (done < 0)
-        process_fail(process, "wrote nonsense into a ring");
-    if (done != 0)
-        return;
-    event = client->waiting_bytes < PROCESS_WAITING_BYTES_MAX
-                ? malloc(sizeof(*event) + head_bytes + data_bytes)
-                : NULL;
-    if (event == NULL) {
-        process_fail(process, "hung: it does not take what is there for it; it was killed");
-        return;
-    }
-    *event = (struct process_event){.type = type, .length = head_bytes + data_bytes};
-    if (head_bytes > 0)
-        memcpy(event->data, head, head_bytes);
-    if (data_bytes > 0)
-        memcpy(event->data + head_bytes, data, data_bytes);
-    if (client->waiting == NULL)
-        client->waiting_end = &client->waiting;
-    *client->waiting_end = event;
-    client->waiting_end = &event->next;
-    client->waiting_bytes += sizeof(*event) + event->length;
-}
-
-static void event_drop(struct carrick_client *client)
-{
-    struct process_event *event = client->waiting;
-
-    client->waiting = event->next;
-    client->waiting_bytes -= sizeof(*event) + event->length;
-    free(event);
-}
-
-void process_client_events(struct carrick_client *client)
-{
-    int done = 1;
-
-    while (client->waiting != NULL && done > 0) {
-        done = channel_put(&client->events, client->waiting->type, client->waiting->data,
-                           client->waiting->length, NULL, 0);
-        if (done > 0)
-            event_drop(client);
-    }
-    if (done < 0)
-        process_fail(client->process, "wrote nonsense into a ring");
-    else
-        process_wake(client->process);
-}
-
 // ---- VIs
 
 static struct vi_slot *vi_slot(struct carrick_client *client, struct carrick_vi *vi)
@@ -165,8 +102,7 @@ void process_client_gone(struct carrick_client *client)
     if (client->ready)
         vis_close(client);
     client->left_out |= client->ready;
-    while (client->waiting != NULL)
-        event_drop(client);
+    process_events_drop(client);
 }
 
 // What nobody can find any more goes, when the core has done with it; what lies over a file stays for who follows.
@@ -225,7 +161,7 @@ static int describe(struct carrick_client *client, struct carrick_client_info *i
         provided_forget(client);
         client->gives_memory = false;
         client->described = ASKED_WAITS;
-        event_put(client, CHANNEL_EVENT_DESCRIBE, NULL, 0, NULL, 0);
+        process_event_put(client, CHANNEL_EVENT_DESCRIBE, NULL, 0, NULL, 0);
     }
     // The others do not wait for one that stands still; nor does it come back before it moves.
     if (client->described == ASKED_WAITS && process_still_ns(client->process) > 0) {
@@ -260,7 +196,7 @@ static int provide(struct carrick_client *client, uint32_t index,
     if (provided->asked == ASKED_NOT) {
         *provided = (struct provided){
             .asked = ASKED_WAITS, .access = want->access, .bytes = want->bytes, .fd = -1};
-        event_put(client, CHANNEL_EVENT_PROVIDE, &question, sizeof(question), NULL, 0);
+        process_event_put(client, CHANNEL_EVENT_PROVIDE, &question, sizeof(question), NULL, 0);
     }
     if (provided->asked == ASKED_WAITS)
         return CARRICK_ERR_AGAIN;
@@ -328,14 +264,14 @@ static void ready(struct carrick_client *client, const struct carrick_session_in
         return;
     }
     here_tell(client);
-    event_put(client, CHANNEL_EVENT_READY, &event, sizeof(event), NULL, 0);
+    process_event_put(client, CHANNEL_EVENT_READY, &event, sizeof(event), NULL, 0);
 }
 
 static void ending(struct carrick_client *client, uint32_t reason, uint64_t deadline_ns)
 {
     struct channel_ending event = {.deadline_ns = deadline_ns, .reason = reason};
 
-    event_put(client, CHANNEL_EVENT_ENDING, &event, sizeof(event), NULL, 0);
+    process_event_put(client, CHANNEL_EVENT_ENDING, &event, sizeof(event), NULL, 0);
     // The others' next session does not wait for it until the deadline.
     if (process_still_ns(client->process) > 0)
         vis_close(client);
@@ -345,7 +281,7 @@ static void ended(struct carrick_client *client, uint32_t reason)
 {
     struct channel_ending event = {.reason = reason};
 
-    event_put(client, CHANNEL_EVENT_ENDED, &event, sizeof(event), NULL, 0);
+    process_event_put(client, CHANNEL_EVENT_ENDED, &event, sizeof(event), NULL, 0);
     client->ready = client->gave_memory = client->gives_memory = false;
     client->here = NULL;
     client->here_count = 0;
@@ -355,8 +291,8 @@ static void ended(struct carrick_client *client, uint32_t reason)
 static void gathered_tell(struct carrick_client *client)
 {
     if (client->gathered.count > 0)
-        event_put(client, CHANNEL_EVENT_COMPLETED, &client->gathered, sizeof(client->gathered),
-                  NULL, 0);
+        process_event_put(client, CHANNEL_EVENT_COMPLETED, &client->gathered,
+                          sizeof(client->gathered), NULL, 0);
     client->gathered.count = 0;
 }
 
@@ -387,7 +323,7 @@ static void received(struct carrick_client *client, struct carrick_vi *vi, const
     struct channel_vi event = {.vi = client->host->vi_number(vi),
                                .generation = vi_slot(client, vi)->generation};
 
-    event_put(client, CHANNEL_EVENT_RECEIVED, &event, sizeof(event), data, length);
+    process_event_put(client, CHANNEL_EVENT_RECEIVED, &event, sizeof(event), data, length);
 }
 
 static void vi_changed(struct carrick_client *client, struct carrick_vi *vi, uint32_t state)
@@ -398,7 +334,7 @@ static void vi_changed(struct carrick_client *client, struct carrick_vi *vi, uin
 
     if (state == CARRICK_VI_CLOSED)
         slot->vi = NULL;
-    event_put(client, CHANNEL_EVENT_VI_CHANGED, &event, sizeof(event), NULL, 0);
+    process_event_put(client, CHANNEL_EVENT_VI_CHANGED, &event, sizeof(event), NULL, 0);
 }
 
 // Written by the process as often as its beat. What is not whole, or no text, is shown as nothing.
@@ -465,7 +401,7 @@ static int config_change(struct carrick_client *client, const char *config,
 
 static void stopping(struct carrick_client *client)
 {
-    event_put(client, CHANNEL_EVENT_STOPPING, NULL, 0, NULL, 0);
+    process_event_put(client, CHANNEL_EVENT_STOPPING, NULL, 0, NULL, 0);
 }
 
 // ---- making and ending
@@ -481,8 +417,7 @@ static void client_free(struct carrick_client *client)
                     client->regions[i].region); // the rest goes with the client
             free(client->regions[i].path);
         }
-    while (client->waiting != NULL)
-        event_drop(client);
+    process_events_drop(client);
     free(client->directory);
     free(client->config);
     free(client->regions);

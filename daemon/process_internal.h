@@ -216,6 +216,12 @@ static inline bool process_lives(const struct process *process)
     return process->state == PROCESS_STARTING || process->state == PROCESS_RUNNING;
 }
 
+// process_events.c: the event is head and data, one behind the other.
+void process_event_put(struct carrick_client *client, uint32_t type, const void *head,
+                       uint32_t head_bytes, const void *data, uint32_t data_bytes);
+void process_events_pass(struct carrick_client *client); // there may be room in the ring again
+void process_events_drop(struct carrick_client *client);
+
 // process_client.c
 extern const struct carrick_client_ops process_client_ops;
 int process_client_create(void *arg, const struct config_client *config, const char *plugin_path,
@@ -227,7 +233,6 @@ void process_client_ended(struct carrick_client *client);  // … and its exit i
 void process_client_tick(struct carrick_client *client);
 void process_client_reply(struct carrick_client *client, uint64_t token, int status,
                           const char *json);
-void process_client_events(struct carrick_client *client); // there may be room in the ring again
 
 // process_serve.c
 void process_message(struct process *process, struct channel_message *message);

@@ -111,7 +111,7 @@ void process_look(struct process *process)
             continue;
         more |= process_ops(client);
         if (process_lives(process))
-            process_client_events(client);
+            process_events_pass(client);
     }
     if (!process_lives(process))
         return;
