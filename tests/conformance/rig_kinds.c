@@ -9,7 +9,11 @@
 //   CONFORMANCE_REMOTE='{"address": "…"}'       on this machine both
 //
 // and then the suite runs over it alone, with --jobs 1 since all cases use these two addresses.
-// CONFORMANCE_ONLY=tcp runs over the transports whose names contain that.
+// CONFORMANCE_ONLY=tcp runs over the transports whose names contain that, CONFORMANCE_ONLY==tcp over that one alone.
+//
+// The RDMA transports want a device, which can talk to itself: CONFORMANCE_VERBS=ADDRESS and CONFORMANCE_IWARP=ADDRESS
+// name the address of its network interface. Without one, the transport's cases are left out, and a test of its name in
+// the suite `rdma` is skipped and says so.
 #include "rig.h"
 
 #include "transports/sim/sim_fabric.h"
@@ -30,6 +34,10 @@ static const struct rig_kind own_kinds[] = {
     {.name = "sim like iwarp", .is_virtual = true, .is_sim = true, .like_iwarp = true},
     {.name = "tcp wrapped", .wrapped = true},
     {.name = "sim wrapped", .is_virtual = true, .is_sim = true, .wrapped = true},
+    {.name = "verbs", .address_from = "CONFORMANCE_VERBS"},
+    {.name = "iwarp", .address_from = "CONFORMANCE_IWARP"},
+    {.name = "verbs wrapped", .address_from = "CONFORMANCE_VERBS", .wrapped = true},
+    {.name = "iwarp wrapped", .address_from = "CONFORMANCE_IWARP", .wrapped = true},
 };
 
 static const struct rig_kind vendor_kinds[] = {
@@ -37,38 +45,57 @@ static const struct rig_kind vendor_kinds[] = {
     {.name = "vendor wrapped", .is_vendor = true, .wrapped = true},
 };
 
+// The plugin's name: the kind's up to a space.
+static void plugin_name(const struct rig_kind *kind, char name[32])
+{
+    snprintf(name, 32, "%.*s", (int)strcspn(kind->name, " "), kind->name);
+}
+
 static void plugin_path(const struct rig_kind *kind, char path[PATH_MAX])
 {
     const char *build = getenv("BUILD");
+    char name[32];
 
+    plugin_name(kind, name);
     if (kind->is_vendor)
         snprintf(path, PATH_MAX, "%s", getenv("CONFORMANCE_PLUGIN"));
     else
-        snprintf(path, PATH_MAX, "%s/plugins/tcp.so", build != NULL ? build : "build");
+        snprintf(path, PATH_MAX, "%s/plugins/%s.so", build != NULL ? build : "build", name);
 }
 
 // A transport that is not in the tree is not missed; one that is and was not built is a failure.
 static bool in_tree(const struct rig_kind *kind)
 {
     const char *top = getenv("CARRICK_TOP");
-    char path[PATH_MAX];
+    char path[PATH_MAX], name[32];
 
+    // What is built of these, and whether at all, hangs on packages that need not be there.
+    if (kind->address_from[0] != '\0')
+        return getenv(kind->address_from) != NULL;
+    plugin_name(kind, name);
     plugin_path(kind, path);
     if (kind->is_vendor || kind->is_sim || access(path, F_OK) == 0)
         return true;
-    snprintf(path, sizeof(path), "%s/transports/tcp/plugin.mk", top != NULL ? top : ".");
+    snprintf(path, sizeof(path), "%s/transports/%s/plugin.mk", top != NULL ? top : ".", name);
     return access(path, F_OK) == 0;
+}
+
+static bool is_wanted(const struct rig_kind *kind)
+{
+    const char *only = getenv("CONFORMANCE_ONLY");
+
+    if (only == NULL)
+        return true;
+    return only[0] == '=' ? strcmp(kind->name, only + 1) == 0 : strstr(kind->name, only) != NULL;
 }
 
 static struct criterion_test_params kinds_of(const struct rig_kind *kinds, size_t count, bool plain)
 {
-    const char *only = getenv("CONFORMANCE_ONLY");
     struct rig_kind *params = cr_malloc(sizeof(*params) * count);
     size_t used = 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (!in_tree(&kinds[i]) || (plain && kinds[i].wrapped) ||
-            (only != NULL && strstr(kinds[i].name, only) == NULL))
+        if (!in_tree(&kinds[i]) || (plain && kinds[i].wrapped) || !is_wanted(&kinds[i]))
             continue;
         params[used++] = kinds[i];
     }
@@ -162,6 +189,10 @@ static void sections_make(struct rig *rig)
         if (rig->kind.is_sim)
             snprintf(local, size, "{\"fabric\": %d, \"device\": \"%s\"}",
                      sim_fabric_id(rig->fabric), i == 0 ? "a0" : "b0");
+        else if (rig->kind.address_from[0] != '\0')
+            // One device is both nodes' own; a port is not free again at once.
+            snprintf(local, size, "{\"address\": \"%s\", \"port\": %u}",
+                     getenv(rig->kind.address_from), 10000 + pid % 10000 * 2 + i);
         else
             snprintf(local, size, "{\"address\": \"127.%u.%u.%u\", \"port\": %u}",
                      64 + (pid >> 16) % 64, (pid >> 8) % 256, pid % 256, 7001 + i);
@@ -204,4 +235,26 @@ void rig_unload(struct rig *rig)
         sim_fabric_destroy(rig->fabric);
     if (rig->plugin != NULL)
         dlclose(rig->plugin);
+}
+
+static void device_is_named(const char *name, const char *variable)
+{
+    struct rig_kind kind = {0};
+    char path[PATH_MAX];
+
+    if (getenv(variable) == NULL)
+        cr_skip_test("no cases over %s: %s names no device", name, variable);
+    snprintf(kind.name, sizeof(kind.name), "%s", name);
+    plugin_path(&kind, path);
+    cr_assert(access(path, F_OK) == 0, "%s names a device, but %s is not built", variable, path);
+}
+
+Test(rdma, verbs)
+{
+    device_is_named("verbs", "CONFORMANCE_VERBS");
+}
+
+Test(rdma, iwarp)
+{
+    device_is_named("iwarp", "CONFORMANCE_IWARP");
 }

@@ -1,0 +1,481 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the sources of the RDMA transports share. verbs.so and iwarp.so are both made of them; a flavour says what
+// differs. Everything runs on the manager's thread, except jobs (rdma_job.c), which own what they touch.
+//
+//   rdma_device.c    a device: its descriptors, device_poll, deadlines     rdma_open.c    how it comes and goes
+//   rdma_cm.c        what the connection manager says                      rdma_carrier.c rtnetlink
+//   rdma_async.c     what the device says of itself, ports and queue pairs
+//   rdma_memory.c    domains, registrations, locked memory
+//   rdma_endpoint.c  life of an endpoint and what it tells                 rdma_end.c     its end, the fence
+//   rdma_connect.c   the connecting side      rdma_listen.c  the answering side
+//   rdma_job.c       what may block: queue pairs, buffers
+//   rdma_post.c      operations out           rdma_complete.c  completions and messages in
+//   rdma_wire.c      bytes of our own         rdma_config.c  sections      rdma_describe.c
+//
+// One completion queue serves all endpoints of a device: devices have few of them. Queue pairs are made beside the
+// connection manager, on a context of our own: the one that librdmacm keeps is shared by all managers of the process,
+// and with it the stream of asynchronous events, each of which only one of them would see.
+#ifndef RDMA_H
+#define RDMA_H
+
+#include "rdma_config.h"
+#include "rdma_list.h"
+#include "rdma_wire.h"
+
+#include <carrick/transport.h>
+
+#include <infiniband/verbs.h>
+#include <rdma/rdma_cma.h>
+
+enum {
+    RDMA_POSTED_MAX = 128,      // operations of the core per endpoint
+    RDMA_RING = 256,            // those, and our own; a power of two
+    RDMA_OWN_MAX = 4,           // of our own in the ring: HELLO, BYE and the flush behind it
+    RDMA_CREDITS_MAX = 2,       // CREDITs under way, beside the ring
+    RDMA_SEND_MAX = 4352,       // longest send
+    RDMA_RECEIVE_DEPTH = 64,    // most sends that an endpoint has room for
+    RDMA_RECEIVES_OWN = 4,      // and messages that need no credit: HELLO, two CREDITs, BYE
+    RDMA_BOUNCES = 8,           // sends under way whose data lies in unregistered memory
+    RDMA_READS_MAX = 16,        // in flight
+    RDMA_INLINE_MAX = 128,      // of the queue pair, headers included
+    RDMA_BATCH = 16,            // work requests of one call
+    RDMA_SIGNAL_EVERY = 16,     // at the latest
+    RDMA_MESSAGE_MAX_LOG2 = 30, // nothing longer is posted, whatever the port can do
+    RDMA_SCRATCH_BYTES = 8,
+    RDMA_PRIVATE_REQUEST = 56, // RoCE's
+    RDMA_PRIVATE_REPLY = 128,  // of the core; RoCE has room for 196 in a reply, 148 in a reject
+    RDMA_HALF_OPEN_MAX = 64,
+    RDMA_HALF_OPEN_MS = 5000,
+    RDMA_CONNECT_MS = 5000, // unless the core says how long
+    RDMA_LINGER_MS = 1000,
+    RDMA_DRAIN_MS = 100, // after that the queue pair is destroyed first
+    RDMA_ENDPOINTS_MAX = 1024,
+    RDMA_CQ_ENTRIES = 32768, // at most, if the device has them
+    RDMA_CQES_PER_POLL = 64,
+    RDMA_POLLS_PER_EPOLL = 16, // while the device is polled without a sleep
+    // The port's own answer to a lost packet: 4.096 us * 2^15 = 134 ms, 7 times. The core's probes are quicker.
+    RDMA_ACK_TIMEOUT = 15,
+    RDMA_RETRIES = 7,
+    RDMA_RNR_RETRIES = 3,
+    RDMA_RNR_TIMER = 12, // 0.64 ms
+};
+
+// What differs between InfiniBand or RoCE and iWARP.
+struct rdma_flavour {
+    const char *name;
+    const char *other; // the plugin for the other kind of device
+    enum ibv_transport_type transport;
+    uint32_t cap_flags;
+    // The connection manager hands our queue pair's number around, and we move it to its states; with iWARP the
+    // kernel does, since the connection is the queue pair's own.
+    bool moves_queue_pair;
+    // The local buffer of a read needs the right of remote writing.
+    bool sink_is_written;
+};
+
+struct carrick_transport {
+    const struct carrick_host *host;
+    const struct rdma_flavour *flavour;
+};
+
+struct rdma_output {
+    struct carrick_event *events;
+    uint32_t max;
+    uint32_t count;
+};
+
+// What a descriptor in the device's epoll stands for.
+enum rdma_source {
+    RDMA_SOURCE_WAKE,
+    RDMA_SOURCE_TIMER,
+    RDMA_SOURCE_COMPLETION,
+    RDMA_SOURCE_CM,
+    RDMA_SOURCE_ASYNC,
+    RDMA_SOURCE_CARRIER,
+};
+
+struct carrick_domain {
+    struct carrick_device *device;
+    struct ibv_pd *pd;
+    void *scratch_page;
+    struct ibv_mr *scratch; // what a partner's flush reads, and where ours reads it to; NULL: none
+    uint32_t endpoints;     // that are not destroyed yet
+    bool ended;             // domain_destroy was called
+};
+
+struct carrick_registration {
+    struct carrick_domain *domain;
+    struct list node; // in the device's list of events to tell
+    bool working;     // a job has it, or its event is to be told
+    uint32_t event;   // REGISTERED or DEREGISTERED
+    int32_t status;
+    int failed_errno;
+    uint64_t locked_bytes, limit_bytes; // why it was refused, with CARRICK_ERR_LIMIT
+    void *address;
+    uint64_t bytes;
+    uint32_t access;
+    uint64_t cookie;
+    struct ibv_mr *mr; // what the partner may use; also our own, when sink is NULL
+    struct ibv_mr
+        *sink; // what our own reads write to, where that wants more rights than the partner has
+};
+
+struct rdma_carrier {
+    int fd;
+    uint32_t index; // of the interface that bears the device's address
+    bool link_up, address_present;
+};
+
+struct rdma_slot {
+    struct carrick_endpoint *endpoint;
+    uint16_t generation; // a late completion of a former tenant is told by it
+};
+
+struct carrick_device {
+    struct carrick_transport *transport;
+    const struct carrick_host *host;
+    const struct rdma_flavour *flavour;
+    char name[64];
+    struct rdma_section local;
+    struct rdma_settings settings;
+
+    int epoll_fd, timer_fd, wake_fd;
+    struct rdma_event_channel *cm;
+    struct rdma_cm_id *bound;    // holds the address; its events concern the device
+    struct rdma_cm_id *listener; // NULL until listen was called for the first time
+    bool listening;
+    struct ibv_context *context;
+    struct ibv_comp_channel *completions;
+    struct ibv_cq *cq;
+    struct ibv_pd *pd; // of endpoints without a domain: nothing in it can be reached
+    uint8_t port_number;
+    struct ibv_device_attr attributes;
+    uint32_t inline_bytes; // of a queue pair
+    uint64_t message_max_bytes;
+    uint32_t reads_max;
+    uint32_t endpoints_max;
+    uint32_t mtu_bytes;
+    struct rdma_carrier carrier;
+
+    struct rdma_slot *slots; // [endpoints_max]
+    uint32_t endpoint_count; // until they are destroyed
+    uint32_t domain_count;
+    uint32_t slot_next;
+    struct list endpoints;
+    struct list ready;   // endpoints with something to do that no descriptor tells of
+    struct list hung_up; // endpoints whose partner is gone; told when what came before is taken in
+    struct list graveyard; // endpoints to destroy before the next poll
+    struct list received;  // endpoints with buffers to give back before the next poll
+    struct list telling;   // registrations
+    uint32_t half_open;
+    uint32_t jobs;
+    uint64_t timer_ns; // what timer_fd is set to, 0: nothing
+    uint64_t poll_count;
+    struct ibv_wc stash[RDMA_BATCH]; // that device_arm met
+    uint32_t stash_count, stash_at;
+    uint32_t events_unacked; // of the completion channel
+    bool cq_armed;
+    bool armed;     // device_arm answered 0 and no poll came since
+    bool woken;     // wake_fd was written
+    bool closed;    // device_close was called
+    bool port_down; // the port said so
+    bool told_down;
+    bool removed, told_removed;
+
+    uint64_t accepted, refused, gid_changes, stale_completions;
+    uint64_t posts, work_requests, polled, sleeps;
+};
+
+enum rdma_state {
+    RDMA_ADDRESS,    // connecting side: the way to the partner is looked for
+    RDMA_ROUTE,      // connecting side
+    RDMA_CONNECTING, // connecting side: the partner's reply is awaited
+    RDMA_REQUESTED,  // answering side: the core's answer is awaited
+    RDMA_ACCEPTING,  // answering side: HELLO is awaited
+    RDMA_OPEN,
+    RDMA_LOST,      // DISCONNECTED told or to be told
+    RDMA_LINGERING, // being closed in order: what was posted goes out
+    RDMA_DRAINING,  // the queue pair is in the error state; its last completions are awaited
+    RDMA_ENDING,    // that took too long: it is destroyed before CLOSED
+    RDMA_CLOSED,    // CLOSED to be told, or told
+};
+
+enum rdma_job {
+    RDMA_JOB_NONE,
+    RDMA_JOB_PREPARE,   // makes buffers and queue pair
+    RDMA_JOB_ESTABLISH, // moves the queue pair of the connecting side to its working state
+    RDMA_JOB_DESTROY,
+};
+
+struct rdma_operation {
+    uint64_t cookie;
+    uint8_t *local;
+    uint64_t length;
+    uint64_t remote;
+    uint32_t key;
+    uint32_t local_key; // 0: the memory is not registered
+    uint8_t kind;       // enum carrick_operation
+    uint8_t message;    // enum rdma_message, of a send
+    bool own;           // the core does not know of it
+    bool signalled;
+    bool done;
+    bool is_inline;
+    int8_t bounce; // -1: none
+    uint8_t inline_data[RDMA_INLINE_MAX];
+};
+
+// Operations by number; the number modulo RDMA_RING is the place in the ring.
+// Always: told <= completed <= issued <= posted.
+struct rdma_operations {
+    struct rdma_operation *ring;
+    uint64_t told, issued, posted;
+    uint64_t swept;             // all below that were not signalled are known to be done
+    uint32_t signals;           // signalled ones whose completion is still to come
+    uint32_t unsignalled;       // since the last that was
+    uint32_t own;               // of our own among them, not told
+    uint32_t reads;             // in flight
+    uint32_t credits;           // sends that the partner has room for
+    uint32_t credits_under_way; // CREDITs
+    uint32_t credit_serial;
+    bool uncertain; // a post failed: which of it the queue pair holds is not known
+};
+
+struct rdma_receives {
+    uint32_t depth;    // buffers
+    uint32_t bytes;    // of each
+    uint32_t posted;   // that the queue pair holds
+    uint16_t *waiting; // [depth] taken in and to be told, a ring
+    uint32_t *lengths; // [depth] by buffer
+    uint32_t first, count;
+    uint16_t *told; // [depth] told: free at the next poll
+    uint32_t told_count;
+    uint32_t owed; // credits to give back
+};
+
+struct carrick_endpoint {
+    struct carrick_device *device;
+    struct carrick_domain *domain; // NULL: none
+    enum rdma_state state;
+    enum rdma_job job;
+    struct list node; // in the device's list, or its graveyard
+    struct list ready_node, hung_node, received_node;
+    uint16_t slot;
+    bool connecting_side;
+    bool closing; // endpoint_close was called
+    bool orderly;
+    bool rejected; // by the core: no event follows
+    bool gone;     // answering side: the partner has given up before the core answered
+    bool stood;    // was OPEN once
+    bool told_connected, told_lost;
+    bool said_bye; // the partner ends it in order
+    bool bye_sent;
+    bool broken; // the queue pair is in the error state, or there is none
+    bool hung_up;
+    uint64_t cookie;
+    uint64_t deadline_ns; // 0: none
+
+    bool tell_request, tell_connected, tell_disconnected, tell_closed;
+    int32_t lost_status;
+
+    struct rdma_cm_id *id;
+    struct ibv_qp *qp;
+    struct rdma_section remote;
+    uint8_t initiator_depth, responder_resources;
+    uint32_t timeout_ms;
+
+    uint32_t wanted_receive_bytes, wanted_receive_depth;
+    uint32_t data_in_bytes, data_out_bytes;
+    uint8_t data_in[256];
+    uint8_t data_out[RDMA_PRIVATE_REPLY];
+
+    struct rdma_preface partner;
+    struct rdma_operations operations;
+    struct rdma_receives receives;
+
+    // headers, bounces, receives
+    uint8_t *buffers;
+    size_t buffers_bytes;
+    struct ibv_mr *mr;
+    uint8_t bounces_used; // a bit for each
+
+    // of a job
+    int job_status, job_errno;
+    const char *job_step;
+
+    uint64_t sent_messages, received_messages, write_bytes, read_bytes, completions;
+};
+
+// ---- rdma_open.c
+
+int rdma_create(const struct rdma_flavour *flavour, const struct carrick_host *host,
+                struct carrick_transport **transport, struct carrick_error *error);
+void rdma_destroy(struct carrick_transport *transport);
+int rdma_device_open(struct carrick_transport *transport,
+                     const struct carrick_device_options *options, struct carrick_device **device,
+                     struct carrick_error *error);
+void rdma_device_close(struct carrick_device *device);
+void rdma_device_caps(struct carrick_device *device, struct carrick_device_caps *caps);
+// Something that kept a closed device alive is gone.
+void rdma_device_release(struct carrick_device *device);
+// What a queue pair of this device is made with.
+void rdma_queue_pair_sizes(const struct carrick_device *device, struct ibv_qp_init_attr *sizes);
+
+// ---- rdma_device.c
+
+uint32_t rdma_device_poll(struct carrick_device *device, struct carrick_event *events,
+                          uint32_t max);
+int rdma_device_fd(struct carrick_device *device);
+int rdma_device_arm(struct carrick_device *device);
+int rdma_device_watch(struct carrick_device *device, int fd, enum rdma_source source);
+// Makes device_fd readable if the core may be asleep on it.
+void rdma_device_kick(struct carrick_device *device);
+// Sees to it that rdma_endpoint_expire runs no later than that.
+void rdma_device_deadline(struct carrick_device *device, uint64_t at_ns);
+static inline uint64_t rdma_now_ns(const struct carrick_device *device)
+{
+    return device->host->now_ns(device->host);
+}
+static inline bool rdma_output_full(const struct rdma_output *out)
+{
+    return out->count >= out->max;
+}
+void rdma_output_put(struct rdma_output *out, const struct carrick_event *event);
+
+// ---- rdma_cm.c, rdma_async.c, rdma_carrier.c
+
+void rdma_cm_read(struct carrick_device *device);
+void rdma_async_read(struct carrick_device *device);
+// Asks the port what it is like now.
+void rdma_port_query(struct carrick_device *device);
+void rdma_device_lost(struct carrick_device *device, const char *why);
+void rdma_carrier_open(struct carrick_device *device);
+void rdma_carrier_close(struct carrick_device *device);
+void rdma_carrier_read(struct carrick_device *device);
+bool rdma_carrier_up(const struct carrick_device *device);
+
+// ---- rdma_memory.c
+
+int rdma_domain_create(struct carrick_device *device, struct carrick_domain **domain);
+void rdma_domain_destroy(struct carrick_domain *domain);
+void rdma_domain_release(struct carrick_domain *domain);
+int rdma_region_register(struct carrick_domain *domain,
+                         const struct carrick_region_options *options,
+                         struct carrick_registration **registration);
+int rdma_region_deregister(struct carrick_registration *registration);
+void rdma_regions_tell(struct carrick_device *device, struct rdma_output *out);
+// The most that this process may lock; 0: no limit.
+uint64_t rdma_locked_limit(void);
+
+// ---- rdma_endpoint.c, rdma_end.c
+
+struct carrick_endpoint *rdma_endpoint_new(struct carrick_device *device, enum rdma_state state);
+int rdma_endpoint_prepare(struct carrick_endpoint *endpoint,
+                          const struct carrick_connect_options *options);
+void rdma_endpoint_free(struct carrick_endpoint *endpoint);
+void rdma_endpoint_ready(struct carrick_endpoint *endpoint);
+void rdma_endpoint_run(struct carrick_endpoint *endpoint, struct rdma_output *out);
+void rdma_endpoint_tell(struct carrick_endpoint *endpoint, struct rdma_output *out);
+void rdma_endpoint_expire(struct carrick_endpoint *endpoint);
+void rdma_endpoint_deadline(struct carrick_endpoint *endpoint, uint32_t ms);
+void rdma_endpoint_open(struct carrick_endpoint *endpoint, const struct rdma_preface *partner);
+// It is lost: the core is told, if it knows of it and has not closed it.
+void rdma_endpoint_fail(struct carrick_endpoint *endpoint, int status);
+// The same, with a line in the log.
+void rdma_endpoint_abort(struct carrick_endpoint *endpoint, int status, const char *why);
+// The partner is gone; what it sent before comes first.
+void rdma_endpoint_hang_up(struct carrick_endpoint *endpoint);
+void rdma_endpoint_close(struct carrick_endpoint *endpoint, bool orderly);
+void rdma_endpoint_end(struct carrick_endpoint *endpoint);
+// A completion came while the queue pair is in the error state.
+void rdma_endpoint_drained(struct carrick_endpoint *endpoint);
+void rdma_endpoint_bury(struct carrick_endpoint *endpoint);
+void rdma_endpoint_give_back(struct carrick_endpoint *endpoint);
+
+// ---- rdma_connect.c, rdma_listen.c
+
+int rdma_endpoint_connect(struct carrick_device *device,
+                          const struct carrick_connect_options *options,
+                          struct carrick_endpoint **endpoint, struct carrick_error *error);
+void rdma_connect_address(struct carrick_endpoint *endpoint);
+void rdma_connect_route(struct carrick_endpoint *endpoint);
+void rdma_connect_prepared(struct carrick_endpoint *endpoint);
+void rdma_connect_reply(struct carrick_endpoint *endpoint, const struct rdma_conn_param *reply);
+void rdma_connect_established(struct carrick_endpoint *endpoint);
+void rdma_connect_refused(struct carrick_endpoint *endpoint, const void *data, size_t bytes);
+
+int rdma_listen_begin(struct carrick_device *device, struct carrick_error *error);
+void rdma_listen_end(struct carrick_device *device);
+void rdma_listen_request(struct carrick_device *device, struct rdma_cm_id *id,
+                         const struct rdma_conn_param *request);
+int rdma_endpoint_accept(struct carrick_endpoint *endpoint,
+                         const struct carrick_connect_options *options);
+void rdma_endpoint_reject(struct carrick_endpoint *endpoint, const void *data, uint32_t data_bytes);
+void rdma_accept_prepared(struct carrick_endpoint *endpoint);
+void rdma_listen_release(struct carrick_endpoint *endpoint);
+void rdma_preface_fill(const struct carrick_endpoint *endpoint, uint8_t kind, uint8_t data_bytes,
+                       struct rdma_preface *preface);
+
+// ---- rdma_job.c
+
+// Runs it on a worker, which owns the endpoint's id, queue pair and buffers meanwhile.
+void rdma_job_start(struct carrick_endpoint *endpoint, enum rdma_job job);
+// Where it lies in the endpoint's buffers.
+uint8_t *rdma_buffer_header(const struct carrick_endpoint *endpoint, uint64_t number);
+uint8_t *rdma_buffer_credit(const struct carrick_endpoint *endpoint, uint32_t serial);
+uint8_t *rdma_buffer_bounce(const struct carrick_endpoint *endpoint, uint32_t bounce);
+uint8_t *rdma_buffer_receive(const struct carrick_endpoint *endpoint, uint32_t receive);
+// Posts receives; returns 0 or an errno.
+int rdma_receives_post(struct carrick_endpoint *endpoint, const uint16_t *buffers, uint32_t count);
+
+// ---- rdma_post.c, rdma_complete.c
+
+int rdma_post(struct carrick_endpoint *endpoint, const struct carrick_work *work, uint32_t count);
+// Credits that are owed, if they are worth a message. It stands in no line: what waits for credits itself must not hold
+// up those that the partner waits for.
+void rdma_post_credits(struct carrick_endpoint *endpoint);
+// A message of our own, behind what is posted.
+void rdma_post_own(struct carrick_endpoint *endpoint, enum rdma_message message,
+                   const void *payload, uint32_t bytes);
+void rdma_post_own_flush(struct carrick_endpoint *endpoint);
+// Hands to the queue pair what there is room for.
+void rdma_issue(struct carrick_endpoint *endpoint);
+void rdma_complete(struct carrick_device *device, const struct ibv_wc *wc, struct rdma_output *out);
+
+static inline struct rdma_operation *rdma_operation_at(const struct carrick_endpoint *e,
+                                                       uint64_t number)
+{
+    return &e->operations.ring[number % RDMA_RING];
+}
+
+// In place of a number: a CREDIT.
+#define RDMA_NUMBER_CREDIT UINT64_C(0x7fffffff)
+
+// wr_id: what a completion belongs to, in a form that may be out of date.
+static inline uint64_t rdma_work_id(const struct carrick_endpoint *e, bool receive, uint64_t number)
+{
+    return (uint64_t)e->slot << 48 | (uint64_t)e->device->slots[e->slot].generation << 32 |
+           (receive ? UINT64_C(1) << 31 : 0) | (number & 0x7fffffff);
+}
+
+// ---- rdma_describe.c
+
+void rdma_describe(struct carrick_device *device, struct carrick_endpoint *endpoint, char *text,
+                   size_t size);
+
+// The table, with the flavour's own create.
+#define RDMA_OPS(create_)                                                                          \
+    {                                                                                              \
+        .create = (create_), .destroy = rdma_destroy, .config_check = rdma_config_check,           \
+        .device_open = rdma_device_open, .device_close = rdma_device_close,                        \
+        .device_caps = rdma_device_caps, .device_poll = rdma_device_poll,                          \
+        .device_fd = rdma_device_fd, .device_arm = rdma_device_arm,                                \
+        .domain_create = rdma_domain_create, .domain_destroy = rdma_domain_destroy,                \
+        .region_register = rdma_region_register, .region_deregister = rdma_region_deregister,      \
+        .listen = rdma_listen_begin, .unlisten = rdma_listen_end,                                  \
+        .endpoint_connect = rdma_endpoint_connect, .endpoint_accept = rdma_endpoint_accept,        \
+        .endpoint_reject = rdma_endpoint_reject, .endpoint_close = rdma_endpoint_close,            \
+        .post = rdma_post, .describe = rdma_describe,                                              \
+    }
+
+#endif
