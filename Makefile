@@ -7,7 +7,7 @@
 #   mk/rules.mk   core, daemon, command     mk/plugins.mk    what a plugin.mk fragment may say
 #   mk/tests.mk   tests, bench, fuzzing     mk/lib.mk        libcarrick, nbdkit's plugin
 #   mk/paths.mk   directories of an         mk/install.mk    what is installed there
-#                 installation
+#                 installation              mk/lab.mk        machines with real RDMA
 
 VERSION := 0.1.0
 
@@ -64,6 +64,7 @@ include mk/rules.mk
 include mk/plugins.mk
 include mk/lib.mk
 include mk/tests.mk
+include mk/lab.mk
 include mk/install.mk
 
 .PHONY: all help
@@ -79,6 +80,7 @@ help:
 	@echo 'make sanitize      the same under the Address and UndefinedBehavior sanitizers'
 	@echo 'make check         format, static analysis, headers alone, arrows between directories'
 	@echo 'make bench         our figures beside those of other programs       [ONLY=NAME]'
+	@echo 'make lab           machines with real kernel RDMA      [SUITE=NAME[/CASE]] [KEEP=1: a shell in them]'
 	@echo 'make sim           replay one simulated history                     SEED=N'
 	@echo 'make fuzz          fuzz each parser                                 [FUZZ_S=60] [ONLY=NAME]'
 	@echo 'make tests         build the tests, run nothing'

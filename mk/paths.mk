@@ -13,4 +13,7 @@ docdir     ?= $(datadir)/doc/carrick
 sysconfdir ?= /etc
 unitdir    ?= $(prefix)/lib/systemd/system
 plugindir  ?= $(libdir)/carrick/plugins
+# Debian's initramfs-tools looks into /usr/share/initramfs-tools and /etc/initramfs-tools only: with another prefix than
+# /usr the second one is to be said here.
+initramfsdir ?= $(datadir)/initramfs-tools
 completiondir ?= $(datadir)/bash-completion/completions

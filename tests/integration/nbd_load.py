@@ -29,10 +29,11 @@ class Nbd:
 
     def __init__(self, path, timeout_s=5):
         self.path, self.handle, self.open = path, 0, {}
-        self.socket = socket.socket(socket.AF_UNIX)
+        # A path, or (address, port).
+        self.socket = socket.socket(socket.AF_INET if isinstance(path, tuple) else socket.AF_UNIX)
         self.socket.settimeout(timeout_s)
         try:
-            self.socket.connect(str(path))
+            self.socket.connect(path if isinstance(path, tuple) else str(path))
             magic, option, flags = struct.unpack(">8s8sH", self._receive(18))
             if magic != b"NBDMAGIC" or option != b"IHAVEOPT":
                 raise Gone("this is no NBD server")

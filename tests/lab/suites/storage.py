@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A storage pair over RoCE and iWARP whose nodes lose their power or freeze, under a load whose every answer is checked."""
+import sys
+import time
+
+from machine import TOP, Skip, check, need_programs, wait_for
+from node import IWARP, ROCE, manager, need_plugins, pair
+from suite import case
+
+sys.path.append(str(TOP / "tests/integration"))
+
+GUESTS = 2
+ORDER = 40
+DEFAULT = False  # until all of it has been seen to pass
+DISKS = [96]
+DOORS = [10809]
+MIB = 1 << 20
+
+
+class Storage:
+    """The log and the shelf lie on a disk of the guest, which outlives its power; the load runs on the host."""
+
+    def __init__(self, lab):
+        from nbd_load import Load  # pylint: disable=import-outside-toplevel
+        need_plugins(lab, "verbs", "iwarp", "failover", "nvram_shadow", "shelf", "mailbox")
+        need_programs("nbdkit", "mkfs.ext4")
+        self.plugin = lab.build / "nbdkit/nbdkit-carrick-plugin.so"
+        if not self.plugin.exists():
+            raise Skip("nbdkit's plugin is not built")
+        self.lab = lab
+        clients = [
+            {"name": "nvram", "plugin": "nvram_shadow", "config": {"groups": [
+                {"name": "g1", "home": "alpha", "log_bytes": 8 * MIB, "backing": "file", "path": "/mnt/g1.log",
+                 "level": "persistent"}]}},
+            {"name": "shelf", "plugin": "shelf", "config": {"socket": "/run/carrick-%n.block", "shelves": [
+                {"name": "disk1", "group": "g1", "path": "/mnt/disk1.img", "bytes": 8 * MIB}]}},
+            {"name": "failover", "plugin": "failover", "config": {"timers": "default"}},
+        ]
+        mailbox = {"plugin": "mailbox", "config": {"directory": "/common/mailbox"}}
+        (lab.common / "mailbox").mkdir(exist_ok=True)
+        self.nodes = dict(zip(("alpha", "beta"), pair(
+            lab, [manager([ROCE, IWARP], clients, arbiter=mailbox)], start=False)))
+        self.alpha, self.beta = self.nodes["alpha"], self.nodes["beta"]
+        for node in self.nodes.values():
+            node.guest.run("mkfs.ext4 -q -F /dev/vda", 60)
+        self.start("alpha", "beta")
+        self.wait_protected()
+        self.load = Load([lab.guests[name].door(10809) for name in ("alpha", "beta")], blocks=128, writers=2).start()
+        self.wait_answers(30)
+
+    def start(self, *names):
+        for name in names:
+            guest = self.nodes[name].guest
+            guest.run("mountpoint -q /mnt || { /run/modprobe ext4; mount /dev/vda /mnt; }", 30)
+            self.nodes[name].start(wait=False)
+        for name in names:
+            node = self.nodes[name]
+            wait_for(node.answers, f"{name} to answer", 40, 0.2)
+            node.guest.run(
+                f"setsid nbdkit --foreground -p 10809 {self.plugin} socket=/run/carrick-{name}.block shelf=disk1 "
+                f">>/tmp/nbdkit.log 2>&1 </dev/null &")
+
+    def boot(self, *names):
+        for name in names:
+            self.nodes[name].guest.power_on()
+        for name in names:
+            self.nodes[name].guest.wait_boot()
+        self.start(*names)
+
+    def group(self, name):
+        return self.nodes[name].client("failover", "status")["groups"][0]
+
+    def wait_state(self, name, state, timeout_s=60):
+        wait_for(lambda: self.group(name)["state"] == state, f"the group to be {state} at {name}", timeout_s, 0.2)
+
+    def wait_protected(self):
+        for name in self.nodes:
+            self.wait_state(name, "protected", 90)
+
+    def wait_answers(self, count=30, timeout_s=60):
+        at = time.monotonic()
+        wait_for(lambda: self.load.answers_since(at) >= count, "answers to the load", timeout_s)
+        check(not self.load.wrong, f"wrong: {self.load.wrong[:5]}")
+
+    def finish(self):
+        self.load.stop()
+        wrong = self.load.verify(60)
+        check(not wrong, f"{len(wrong)} wrong: {wrong[:5]}")
+
+
+@case
+def owner_loses_its_power(lab):
+    storage = Storage(lab)
+    at = time.monotonic()
+    storage.alpha.guest.power_cut()
+    beta = storage.beta.guest.door(10809)
+    wait_for(lambda: storage.load.first_answer_from(beta, at), "beta to serve", 60)
+    gap = storage.load.first_answer_from(beta, at) - at
+    storage.wait_state("beta", "alone")
+    storage.wait_answers()
+    storage.boot("alpha")
+    storage.wait_protected()
+    storage.wait_answers()
+    storage.finish()
+    return f"first answer of the partner {gap:.1f} s after the power was cut"
+
+
+def both_lose_their_power(lab, order):
+    storage = Storage(lab)
+    for node in storage.nodes.values():
+        node.guest.power_cut()
+    storage.boot(order[0])
+    storage.boot(order[1])
+    storage.wait_protected()
+    storage.wait_answers()
+    storage.finish()
+
+
+@case
+def both_lose_their_power_and_the_owner_is_back_first(lab):
+    both_lose_their_power(lab, ("alpha", "beta"))
+
+
+@case
+def both_lose_their_power_and_the_shadow_is_back_first(lab):
+    both_lose_their_power(lab, ("beta", "alpha"))
+
+
+@case
+def owner_freezes_and_comes_back(lab):
+    """Its clock stood still: it does not know that it was away."""
+    storage = Storage(lab)
+    storage.alpha.guest.freeze()
+    storage.wait_state("beta", "alone")
+    storage.wait_answers()
+    storage.alpha.guest.thaw()
+    storage.wait_protected()
+    check(storage.group("beta")["owner"] == "beta", "ownership went back by itself")
+    storage.wait_answers()
+    storage.finish()
