@@ -155,6 +155,31 @@ int command_client(struct cli_options *options, int argc, char **argv)
     return exit_code;
 }
 
+// One manager's answer is the stage, several managers' are an object of such.
+int command_boot_stage(struct cli_options *options, int argc, char **argv)
+{
+    static const char *const stages[] = {"initramfs", "root", "services", "serving"};
+    struct json_object *args = json_object_new_object(), *result;
+    char text[96];
+    bool known = false;
+    (void)argc;
+    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++)
+        known |= !strcmp(stages[i], argv[0]);
+    if (!known) {
+        complain("there is no boot stage '%s'; there are: initramfs, root, services, serving",
+                 argv[0]);
+        json_object_put(args);
+        return CLI_USAGE;
+    }
+    json_object_object_add(args, "stage", json_object_new_string(argv[0]));
+    int exit_code = request_run(options, "boot-stage", args, &result);
+    snprintf(text, sizeof text, "The partner is told: %s.", argv[0]);
+    if (exit_code == CLI_OK)
+        print_done(options, result, text);
+    json_object_put(result);
+    return exit_code;
+}
+
 int command_reload(struct cli_options *options, int argc, char **argv)
 {
     struct json_object *result;

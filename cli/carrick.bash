@@ -55,6 +55,7 @@ _carrick() {
         case ${words[0]-} in
         config) options+=' --node --syntax-only' ;;
         plugin) ;;
+        doctor) options+=' --node --timeout' ;;
         plugins | reload | version) options+=' --socket --node --config --timeout' ;;
         *) options+=' --socket --node --config --timeout --manager' ;;
         esac
@@ -72,8 +73,8 @@ _carrick() {
 
     case ${words[*]-} in
     '')
-        mapfile -t COMPREPLY < <(compgen -W "status links clients vis plugins stats events config plugin \
-            session link client failover takeover handover giveback reload version help" -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "status links clients vis plugins stats events config doctor plugin \
+            session link client failover takeover handover giveback boot-stage reload version help" -- "$cur")
         ;;
     config) mapfile -t COMPREPLY < <(compgen -W check -- "$cur") ;;
     plugin) mapfile -t COMPREPLY < <(compgen -W inspect -- "$cur") ;;
@@ -83,7 +84,8 @@ _carrick() {
     client) mapfile -t COMPREPLY < <(compgen -W "$(_carrick_ask clients --names)" -- "$cur") ;;
     failover) mapfile -t COMPREPLY < <(compgen -W timers -- "$cur") ;;
     takeover | handover | giveback) mapfile -t COMPREPLY < <(compgen -W "$(_carrick_groups)" -- "$cur") ;;
-    'config check') _carrick_files .json "$cur" ;;
+    boot-stage) mapfile -t COMPREPLY < <(compgen -W 'initramfs root services serving' -- "$cur") ;;
+    'config check' | doctor) _carrick_files .json "$cur" ;;
     'plugin inspect') _carrick_files .so "$cur" ;;
     esac
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The command `carrick`: what its sources share. It talks to carrickd over the control socket, except for
-// `config check` and `plugin inspect`, which need no daemon and use its own code to say what it would say.
+// `config check`, `doctor` and `plugin inspect`, which need no daemon and use its own code to say what it would say.
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 
@@ -30,6 +30,7 @@ enum cli_option {
     CLI_OPTION_SYNTAX = 128,
     CLI_OPTION_TAKEOVER = 256, // --dry-run --force
     CLI_OPTION_ALL = 512,
+    CLI_OPTION_DOCTOR = 1024, // --timeout --sysroot
 };
 
 struct cli_options {
@@ -38,6 +39,7 @@ struct cli_options {
     const char *config;
     const char *manager;
     const char *why;
+    const char *sysroot; // of doctor, for tests
     const char *given
         [16]; // names of the options that were given, to refuse those that a command does not take
     unsigned given_bits[16];
@@ -75,11 +77,19 @@ int command_plugins(struct cli_options *options, int argc, char **argv);
 int command_stats(struct cli_options *options, int argc, char **argv);
 int command_events(struct cli_options *options, int argc, char **argv);
 int command_config_check(struct cli_options *options, int argc, char **argv);
+struct config;
+// The node whose name this machine bears; -1: neither.
+int config_node_here(const struct config *config);
+// Tells of directories that are not there, in which clients or arbiters of the node keep something.
+void config_places_check(const struct config *config, int node,
+                         void (*missing)(void *arg, const char *text), void *arg);
+int command_doctor(struct cli_options *options, int argc, char **argv);
 int command_plugin_inspect(struct cli_options *options, int argc, char **argv);
 int command_session_reset(struct cli_options *options, int argc, char **argv);
 int command_link_down(struct cli_options *options, int argc, char **argv);
 int command_link_up(struct cli_options *options, int argc, char **argv);
 int command_client(struct cli_options *options, int argc, char **argv);
+int command_boot_stage(struct cli_options *options, int argc, char **argv);
 int command_reload(struct cli_options *options, int argc, char **argv);
 int command_version(struct cli_options *options, int argc, char **argv);
 int command_failover(struct cli_options *options, int argc, char **argv);

@@ -23,7 +23,27 @@ static struct json_object *error_as_json(const struct config_error *error)
     return object;
 }
 
-static void report_json(const struct config_errors *errors)
+// What does not stand in the way of the file, but of a daemon that takes it on this machine.
+static void note_place(void *arg, const char *text)
+{
+    json_object_array_add(arg, json_object_new_string(text));
+}
+
+static void check_places(const struct cli_options *options, const struct config *config,
+                         struct json_object *notes)
+{
+    int node = options->node ? config_node_index(config, options->node) : config_node_here(config);
+    if (node >= 0)
+        config_places_check(config, node, note_place, notes);
+}
+
+static void print_notes(struct json_object *notes)
+{
+    for (size_t i = 0; i < array_length(notes); i++)
+        printf("note: %s\n", json_object_get_string(json_object_array_get_idx(notes, i)));
+}
+
+static void report_json(const struct config_errors *errors, struct json_object *notes)
 {
     struct json_object *report = json_object_new_object(), *list = json_object_new_array();
     for (size_t i = 0; i < errors->count; i++)
@@ -31,6 +51,7 @@ static void report_json(const struct config_errors *errors)
     json_object_object_add(report, "file", json_object_new_string(errors->file));
     json_object_object_add(report, "ok", json_object_new_boolean(errors->count == 0));
     json_object_object_add(report, "errors", list);
+    json_object_object_add(report, "notes", json_object_get(notes));
     if (errors->dropped)
         json_object_object_add(report, "further", json_object_new_int64((int64_t)errors->dropped));
     json_print(report);
@@ -87,6 +108,7 @@ int command_config_check(struct cli_options *options, int argc, char **argv)
 {
     struct config *config = NULL;
     struct config_errors *errors = malloc(sizeof *errors);
+    struct json_object *notes = json_object_new_array();
     int result = CLI_OK;
     (void)argc;
 
@@ -100,10 +122,14 @@ int command_config_check(struct cli_options *options, int argc, char **argv)
     }
     if (result == CLI_OK) {
         bool good = config && errors->count == 0;
+        if (config && !options->syntax)
+            check_places(options, config, notes);
         if (options->json)
-            report_json(errors);
+            report_json(errors, notes);
         else
             report_text(errors);
+        if (!options->json)
+            print_notes(notes);
         if (good && !options->json)
             printf("%s: good: cluster %s, nodes %s and %s, %zu manager%s%s\n", argv[0],
                    config->cluster, config->nodes[0], config->nodes[1], config->managers_count,
@@ -111,6 +137,7 @@ int command_config_check(struct cli_options *options, int argc, char **argv)
                    options->syntax ? " (plugins not asked)" : "");
         result = good ? CLI_OK : CLI_NOT_WELL;
     }
+    json_object_put(notes);
     config_free(config);
     free(errors);
     return result;

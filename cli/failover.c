@@ -143,8 +143,13 @@ static void print_monitor(struct json_object *result)
     text_clean(member_text(partner, "reason"), reason, sizeof reason);
     printf("partner %s is %s for %s: %s\n", member_text(partner, "name"),
            member_text(partner, "state"), age, reason);
-    printf("arbiter %s   on_mirror_loss %s\n\n", member_text(result, "arbiter"),
-           member_text(result, "on_mirror_loss"));
+    printf("arbiter %s   on_mirror_loss %s   on_driver_failure %s\n\n",
+           member_text(result, "arbiter"), member_text(result, "on_mirror_loss"),
+           member_text(result, "on_driver_failure"));
+    if (member_bool(result, "driver_failed")) {
+        paint_text(PAINT_BAD, "the interconnect driver of this node has failed");
+        puts(": none of its links can be used; 'carrick links' says why\n");
+    }
     show_groups(member_array(result, "groups"), 0);
 }
 

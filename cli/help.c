@@ -44,8 +44,20 @@ const struct cli_command cli_commands[] = {
      "--syntax-only leaves that out. The key file is left to 'carrickd --check'. The exit status\n"
      "is 0 if a daemon would take the file, else 1.\n",
      CLI_OPTION_NODE | CLI_OPTION_SYNTAX, 1, 1, command_config_check},
-    {"plugin inspect", "FILE.so", "what a plugin is, and whether the daemon takes it",
-     "Needs no daemon. The file is loaded and left again, so its constructors run. The exit status "
+    {"doctor", "[FILE]", "what on this node stands in the way of RDMA and of a good pair",
+     "Needs no daemon. FILE is the configuration; the installed one when none is named. Looks at "
+     "the key, the\n"
+     "kernel modules, the RDMA devices and their ports, each link's address, interface, MTU and "
+     "GID, whether\n"
+     "the partner answers, locked memory, huge pages and the room for logs. Each finding is 'ok', "
+     "'warning' or\n"
+     "'problem', with the command that mends it. The exit status is 0 when there is no problem, "
+     "else 1.\n",
+     CLI_OPTION_NODE | CLI_OPTION_DOCTOR, 0, 1, command_doctor},
+    {"plugin inspect", "FILE.so|NAME", "what a plugin is, and whether the daemon takes it",
+     "Needs no daemon. A name alone is looked for where plugins are installed. The file is loaded "
+     "and left\n"
+     "again, so its constructors run. The exit status "
      "is 0 if a\n"
      "daemon of this version takes the plugin, else 1.\n",
      0, 1, 1, command_plugin_inspect},
@@ -79,6 +91,11 @@ const struct cli_command cli_commands[] = {
      ASKS, 1, 1, command_handover},
     {"giveback", "GROUP", "hand a group back to its home node",
      "As 'handover', at the node that is not its home.\n", ASKS, 1, 1, command_giveback},
+    {"boot-stage", "STAGE", "tell the partner how far this node's boot has come",
+     "STAGE is initramfs, root, services or serving. The units and the initramfs say it by "
+     "themselves; see\n"
+     "carrickd(8). A partner that waits for this node waits longer while it is seen to boot.\n",
+     ASKS, 1, 1, command_boot_stage},
     {"reload", "", "have the daemon read its configuration again",
      "What cannot change while it runs is refused as a whole, with the reason; the daemon goes on "
      "as before.\n",
@@ -139,7 +156,10 @@ void help_command(const struct cli_command *command)
         puts("  --all              also the steps in between (level debug)");
     if (command->options & CLI_OPTION_WHY)
         puts("  --why TEXT         the reason, for the logs of both nodes");
-    if (command->options & CLI_OPTION_NODE)
+    if (command->options & CLI_OPTION_DOCTOR)
+        puts("  --node NAME        which node this is (the host's name)\n"
+             "  --timeout SECONDS  how long to wait for the partner on each link (default 1)");
+    else if (command->options & CLI_OPTION_NODE)
         puts("  --node NAME        ask the plugins for this node only");
     if (command->options & CLI_OPTION_TAKEOVER)
         puts("  --dry-run          only say what would be done, and what speaks against it\n"

@@ -26,6 +26,7 @@ enum {
     OPT_SYNTAX,
     OPT_DRY_RUN,
     OPT_FORCE,
+    OPT_SYSROOT,
 };
 
 static const struct option long_options[] = {
@@ -43,6 +44,7 @@ static const struct option long_options[] = {
     {"syntax-only", no_argument, NULL, OPT_SYNTAX},
     {"dry-run", no_argument, NULL, OPT_DRY_RUN},
     {"force", no_argument, NULL, OPT_FORCE},
+    {"sysroot", required_argument, NULL, OPT_SYSROOT},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
     {NULL, 0, NULL, 0},
@@ -96,7 +98,7 @@ static bool take_option(struct cli_options *options, int option, bool *version)
         note_given(options, "--config", CLI_OPTION_DAEMON);
         return true;
     case OPT_TIMEOUT:
-        note_given(options, "--timeout", CLI_OPTION_DAEMON);
+        note_given(options, "--timeout", CLI_OPTION_DAEMON | CLI_OPTION_DOCTOR);
         if (parse_seconds(optarg, &options->timeout_ms))
             return true;
         complain("--timeout wants seconds, 0.05 to 86400, not '%s'", optarg);
@@ -144,6 +146,10 @@ static bool take_option(struct cli_options *options, int option, bool *version)
     case OPT_FORCE:
         options->force = true;
         note_given(options, "--force", CLI_OPTION_TAKEOVER);
+        return true;
+    case OPT_SYSROOT:
+        options->sysroot = optarg;
+        note_given(options, "--sysroot", CLI_OPTION_DOCTOR);
         return true;
     case 'h':
         options->help = true;

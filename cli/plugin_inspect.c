@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `carrick plugin inspect FILE.so`: what it is, and whether a daemon of this version takes it, with the daemon's
+// `carrick plugin inspect FILE.so|NAME`: what it is, and whether a daemon of this version takes it, with the daemon's
 // own loader.
 
 #include "cli/cli.h"
 #include "core/loader.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void print_json(const char *path, const struct module_report *report,
                        const struct carrick_error *error, bool taken)
@@ -75,15 +77,33 @@ static void print_text(const char *path, const struct module_report *report,
     }
 }
 
+// A name instead of a file: the plugin of that name, where the daemon would find it without a configuration.
+static const char *file_of(const char *given, char *path, size_t size)
+{
+    if (strchr(given, '/') || access(given, F_OK) == 0)
+        return given;
+    snprintf(path, size, "%s/%s.so", CARRICK_PLUGIN_DIR, given);
+    return path;
+}
+
 int command_plugin_inspect(struct cli_options *options, int argc, char **argv)
 {
     struct module_report report = {0};
     struct carrick_error error = {.struct_size = sizeof error};
+    char path[PATH_MAX], text[sizeof error.text];
+    const char *file = file_of(argv[0], path, sizeof path);
     (void)argc;
-    bool taken = module_inspect(argv[0], &report, &error) == CARRICK_OK;
+    bool taken = module_inspect(file, &report, &error) == CARRICK_OK;
+    if (file == path && access(path, F_OK) != 0) {
+        snprintf(text, sizeof text,
+                 "there is no file %.60s, and no plugin of that name (%.100s); plugins elsewhere "
+                 "are named by their file",
+                 argv[0], path);
+        snprintf(error.text, sizeof error.text, "%s", text);
+    }
     if (options->json)
-        print_json(argv[0], &report, &error, taken);
+        print_json(file, &report, &error, taken);
     else
-        print_text(argv[0], &report, &error, taken);
+        print_text(file, &report, &error, taken);
     return taken ? CLI_OK : CLI_NOT_WELL;
 }

@@ -81,14 +81,32 @@ static void print_session(struct json_object *session)
     }
 }
 
-static void print_partner(struct json_object *partner)
+// What was read of the partner is of now only as long as it is read again and again.
+static bool is_read(struct json_object *manager)
 {
+    struct json_object *links = member_array(manager, "links");
+    if (strcmp(member_text(member_object(manager, "session"), "state"), "up") != 0)
+        return false;
+    for (size_t i = 0; i < array_length(links); i++)
+        if (strcmp(member_text(json_object_array_get_idx(links, i), "state"), "up") == 0)
+            return true;
+    return false;
+}
+
+static void print_partner(struct json_object *manager)
+{
+    struct json_object *partner = member_object(manager, "partner");
     char state[96], stage[64], age[32];
     if (!partner)
         return;
     text_clean(member_text(partner, "state"), state, sizeof state);
     text_clean(member_text(partner, "boot_stage"), stage, sizeof stage);
     text_age((uint64_t)member_int(partner, "read_age_ms"), age, sizeof age);
+    if (!is_read(manager)) {
+        printf("  partner   not read now; %s ago it was %s, boot stage %s, heartbeat %lld\n", age,
+               state, stage, (long long)member_int(partner, "heartbeat"));
+        return;
+    }
     printf("  partner   %s   boot stage %s   heartbeat %lld   read %s ago", state, stage,
            (long long)member_int(partner, "heartbeat"), age);
     if (member_int(partner, "clients_still_ms") > 0) {
@@ -165,7 +183,7 @@ static void print_manager(struct json_object *manager)
     print_field("incarnation", member_text(manager, "incarnation"));
     putchar('\n');
     print_session(member_object(manager, "session"));
-    print_partner(member_object(manager, "partner"));
+    print_partner(manager);
     print_vis(member_array(manager, "vis"), clients);
     disk_errors(manager, print_disk_error, NULL);
     if (array_length(failover_groups(manager)) > 0) {

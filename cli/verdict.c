@@ -71,13 +71,18 @@ static void judge_links(struct json_object *manager, struct finding *finding)
 static void judge_clients(struct json_object *manager, struct finding *finding)
 {
     struct json_object *clients = member_array(manager, "clients");
+    const char *stage = member_text(member_object(manager, "partner"), "boot_stage");
     for (size_t i = 0; i < array_length(clients); i++) {
         struct json_object *client = json_object_array_get_idx(clients, i);
         const char *name = member_text(client, "name"), *state = member_text(client, "state");
         char text[300];
         if (strcmp(state, "ready") == 0)
             continue;
-        if (strcmp(state, "no-partner") == 0)
+        if (strcmp(state, "no-partner") == 0 &&
+            (strcmp(stage, "initramfs") == 0 || strcmp(stage, "root") == 0))
+            snprintf(text, sizeof text, "client %s waits for the partner, which boots (stage %s)",
+                     name, stage);
+        else if (strcmp(state, "no-partner") == 0)
             snprintf(text, sizeof text, "client %s has no client of that name at the partner",
                      name);
         else

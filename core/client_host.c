@@ -7,6 +7,7 @@
 
 #include "core/client.h"
 #include "core/command.h"
+#include "core/link.h"
 #include "core/region.h"
 #include "core/service.h"
 #include "core/session.h"
@@ -145,10 +146,13 @@ static uint32_t host_vi_room(struct carrick_vi *handle)
 static void host_partner_status(const struct carrick_client_host *base,
                                 struct carrick_partner_status *status)
 {
-    const struct carrick_partner_status *known = &client_of(base)->manager->partner_status;
+    const struct manager *manager = client_of(base)->manager;
+    struct carrick_partner_status known = manager->partner_status;
     uint32_t size = status->struct_size;
 
-    memcpy(status, known, size < sizeof(*known) ? size : sizeof(*known));
+    for (uint32_t i = 0; i < manager->link_count; i++)
+        known.links_failed_here += link_failed_here(&manager->links[i]);
+    memcpy(status, &known, size < sizeof(known) ? size : sizeof(known));
     status->struct_size = size;
 }
 

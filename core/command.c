@@ -123,6 +123,27 @@ static void command_link_up(const struct command *command)
     reply_text(command, CARRICK_OK, "link %s is being brought up", link->config->name);
 }
 
+// The partner reads it with its next probe.
+static void command_boot_stage(const struct command *command)
+{
+    struct manager *manager = command->manager;
+    const char *name = arg_string(command, "stage");
+    uint32_t stage = name == NULL ? CARRICK_BOOT_UNKNOWN : boot_stage_of(name);
+
+    if (stage == CARRICK_BOOT_UNKNOWN) {
+        reply_text(command, CARRICK_ERR_INVALID,
+                   "there is no boot stage %.40s; there are: initramfs, root, services, serving",
+                   name == NULL ? "(none was named)" : name);
+        return;
+    }
+    log_record(manager->env, CARRICK_LOG_NOTICE, "boot-stage", manager->section->name, NULL,
+               "this node is at boot stage %s after %s", name,
+               boot_stage_name(manager->line.boot_stage));
+    manager->line.boot_stage = (uint8_t)stage;
+    session_publish(manager);
+    reply_text(command, CARRICK_OK, "%s", name);
+}
+
 // ---- what a client answers
 
 static void command_client(const struct command *command)
@@ -217,11 +238,11 @@ void manager_command(struct manager *manager, const char *word, struct json_obje
         const char *word;
         void (*run)(const struct command *command);
     } words[] = {
-        {"status", command_status},       {"links", command_links},
-        {"clients", command_clients},     {"vis", command_vis},
-        {"stats", command_stats},         {"session-reset", command_session_reset},
-        {"link-down", command_link_down}, {"link-up", command_link_up},
-        {"client", command_client},
+        {"status", command_status},         {"links", command_links},
+        {"clients", command_clients},       {"vis", command_vis},
+        {"stats", command_stats},           {"session-reset", command_session_reset},
+        {"link-down", command_link_down},   {"link-up", command_link_up},
+        {"boot-stage", command_boot_stage}, {"client", command_client},
     };
     struct command command = {.manager = manager, .args = args, .reply = reply, .arg = arg};
 

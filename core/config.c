@@ -221,6 +221,18 @@ static void section_free(struct config_section *section)
     free(section->pointer);
 }
 
+static void client_free(struct config_client *client)
+{
+    section_free(&client->config);
+    free(client->pointer);
+}
+
+static void plugin_free(struct config_plugin *plugin)
+{
+    section_free(&plugin->config);
+    free(plugin->pointer);
+}
+
 static void manager_free(struct config_manager *manager)
 {
     for (size_t i = 0; i < manager->links_count; i++) {
@@ -233,14 +245,10 @@ static void manager_free(struct config_manager *manager)
         free(link->wrapper.pointer);
         free(link->pointer);
     }
-    for (size_t i = 0; i < manager->clients_count; i++) {
-        section_free(&manager->clients[i].config);
-        free(manager->clients[i].pointer);
-    }
-    section_free(&manager->policy.config);
-    free(manager->policy.pointer);
-    section_free(&manager->arbiter.config);
-    free(manager->arbiter.pointer);
+    for (size_t i = 0; i < manager->clients_count; i++)
+        client_free(&manager->clients[i]);
+    plugin_free(&manager->policy);
+    plugin_free(&manager->arbiter);
     free(manager->links);
     free(manager->clients);
     free(manager->pointer);
@@ -264,4 +272,30 @@ void config_free(struct config *config)
     free(config->key_file);
     free(config->file);
     free(config);
+}
+
+// ---- before there is a root file system
+
+static void manager_keep_early(struct config_manager *manager)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < manager->clients_count; i++) {
+        if (manager->clients[i].early)
+            manager->clients[kept++] = manager->clients[i];
+        else
+            client_free(&manager->clients[i]);
+    }
+    manager->clients_count = kept;
+    // Whoever asks the arbiter is a client; where it keeps its records may not be there yet.
+    if (kept == 0) {
+        plugin_free(&manager->arbiter);
+        manager->arbiter = (struct config_plugin){.plugin = ""};
+    }
+}
+
+void config_keep_early(struct config *config)
+{
+    for (size_t i = 0; i < config->managers_count; i++)
+        manager_keep_early(&config->managers[i]);
 }

@@ -102,6 +102,7 @@ struct config_client {
     char name[CONFIG_NAME_SIZE];
     char plugin[CONFIG_NAME_SIZE];
     bool required; // the daemon does not start without it
+    bool early;    // it runs before there is a root file system, too
     enum config_isolation isolation;
     char process
         [CONFIG_NAME_SIZE]; // PROCESS: name of the process; the client's own unless it is said
@@ -182,6 +183,10 @@ const struct config_manager *config_manager_find(const struct config *config, co
 const struct config_link *config_link_find(const struct config_manager *manager, const char *name);
 const struct config_client *config_client_find(const struct config_manager *manager,
                                                const char *name);
+
+// Leaves only the clients that are marked `early`, and without one no arbiter: what a node runs that has no root file
+// system yet. The hash stays that of the whole, so that both nodes still agree. Right after loading.
+void config_keep_early(struct config *config);
 
 // A copy of text in which "%n" is the node's name and "%%" a percent sign. The caller frees it.
 // NULL: no memory.

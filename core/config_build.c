@@ -99,6 +99,7 @@ static bool client_build(struct json_object *object, struct config_client *clien
     copy_name(client->name, object, "name");
     copy_name(client->plugin, object, "plugin");
     client->required = json_object_get_boolean(member(object, "required"));
+    client->early = json_object_get_boolean(member(object, "early"));
     client->isolation = strcmp(json_object_get_string(member(object, "isolation")), "process") == 0
                             ? CONFIG_ISOLATION_PROCESS
                             : CONFIG_ISOLATION_INLINE;

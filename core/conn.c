@@ -142,6 +142,24 @@ static void conn_endpoint_closed(struct lane *lane, const struct carrick_event *
         conn_closed(conn);
 }
 
+// What a person can do about it differs, so the words do.
+static void never_came_about(const struct conn *conn, int status, char why[CAUSE_BYTES])
+{
+    const char *partner = conn->link->manager->partner_name;
+
+    if (status == CARRICK_ERR_REFUSED)
+        snprintf(why, CAUSE_BYTES,
+                 "refused: %s answers, but nothing listens there: does its daemon run, and with "
+                 "this address and port?",
+                 partner);
+    else if (status == CARRICK_ERR_UNREACHABLE || status == CARRICK_ERR_TIMEOUT)
+        snprintf(why, CAUSE_BYTES,
+                 "%s: no answer from %s: is it switched on, and the way to it open?",
+                 status_name(status), partner);
+    else
+        snprintf(why, CAUSE_BYTES, "connection lost: %s", status_name(status));
+}
+
 static void conn_endpoint_lost(struct lane *lane, const struct carrick_event *event)
 {
     struct conn *conn = lane->conn;
@@ -155,6 +173,8 @@ static void conn_endpoint_lost(struct lane *lane, const struct carrick_event *ev
                  reason_text(reason));
         if (conn_is_live(conn))
             session_refused(conn->link->manager, true, reason, reason_text(reason));
+    } else if (conn->state == CONN_CONNECTING) {
+        never_came_about(conn, event->status, why);
     } else {
         snprintf(why, sizeof(why), "%s lost: %s",
                  lane->index == CONTROL_LANE ? "connection" : "lane", status_name(event->status));

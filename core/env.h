@@ -65,6 +65,10 @@ struct env_ops {
     int (*file_submit)(struct env_file *file, const struct carrick_file_request *request);
     int (*file_read_now)(struct env_file *file, uint64_t offset, void *data, uint64_t length);
     void (*file_close)(struct env_file *file);
+
+    // NULL where nothing goes on by itself. Lets what is under way on workers and files go on for a moment, and runs its
+    // callbacks: for the end of a manager that never ran.
+    void (*settle)(struct env *env);
 };
 
 struct env {

@@ -179,7 +179,7 @@ static int link_open_device(struct link *link)
         return status;
     }
     link->device_state = LINK_DEVICE_IDLE;
-    link->carrier_down = false;
+    link->carrier_down = link->down_here = false;
     link->removed = false;
     return CARRICK_OK;
 }
@@ -424,10 +424,14 @@ static void link_device_event(struct link *link, const struct carrick_event *eve
     switch (event->type) {
     case CARRICK_EVENT_DEVICE_DOWN:
         link->carrier_down = true;
-        link_fail_all(link, CARRICK_ERR_LINK_DOWN, "the carrier is lost");
+        link->down_here = event->status == CARRICK_ERR_NO_DEVICE;
+        link_fail_all(link, CARRICK_ERR_LINK_DOWN,
+                      link->down_here ? "this node's interface is switched off, or has lost its "
+                                        "address"
+                                      : "the carrier is lost");
         break;
     case CARRICK_EVENT_DEVICE_UP:
-        link->carrier_down = false;
+        link->carrier_down = link->down_here = false;
         link_retry(link, true);
         break;
     default: // CARRICK_EVENT_DEVICE_REMOVED

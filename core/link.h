@@ -44,6 +44,8 @@ const char *link_state_name(enum link_state state);
 // Whether VIs may be placed on it now (the hold after a flap counts only while another link is eligible).
 bool link_is_up(const struct link *link);
 bool link_is_held(const struct link *link);
+// It is down for a reason that lies at this node.
+bool link_failed_here(const struct link *link);
 // Notices a changed state: logs it once, with its cause, and tells the session.
 void link_changed(struct link *link);
 

@@ -60,6 +60,12 @@ bool link_is_held(const struct link *link)
     return env_now_ns(link->manager->env) < link->hold_until_ns;
 }
 
+bool link_failed_here(const struct link *link)
+{
+    return link->admin_down || link->removed || link->device_state == LINK_DEVICE_NONE ||
+           (link->carrier_down && link->down_here);
+}
+
 static void link_came_up(struct link *link, uint64_t now_ns)
 {
     uint32_t hold_ms = link->manager->section->timers.hold_ms;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/manager.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,6 +74,17 @@ static int links_init(struct manager *manager, struct carrick_error *error)
     return status;
 }
 
+// A plugin does not know under which name it was configured.
+static void name_client(const struct config_client *config, struct carrick_error *error)
+{
+    char text[sizeof(error->text)];
+
+    snprintf(text, sizeof(text), "%s", error->text);
+    snprintf(error->text, sizeof(error->text), "client %s: %.*s", config->name,
+             (int)(sizeof(text) - CONFIG_NAME_SIZE - 16),
+             text[0] ? text : "it cannot be made, and its plugin does not say why");
+}
+
 static int clients_init(struct manager *manager, struct carrick_error *error)
 {
     int status;
@@ -90,8 +102,10 @@ static int clients_init(struct manager *manager, struct carrick_error *error)
         }
         client_free(client);
         memset(client, 0, sizeof(*client));
-        if (manager->section->clients[i].required)
+        if (manager->section->clients[i].required) {
+            name_client(&manager->section->clients[i], error);
             return status;
+        }
         log_record(manager->env, CARRICK_LOG_WARNING, "client-missing", manager->section->name,
                    manager->section->clients[i].name, "goes without this client: %s", error->text);
         *error = (struct carrick_error){.struct_size = sizeof(*error)};
@@ -121,6 +135,8 @@ static int manager_init(struct manager *manager, const struct manager_options *o
     manager->stopped = options->stopped;
     manager->stopped_arg = options->arg;
     manager->isolation = options->isolation;
+    manager->line.boot_stage =
+        (uint8_t)(options->boot_stage ? options->boot_stage : CARRICK_BOOT_SERVING);
     if (node < 0)
         return CARRICK_ERR_NOT_FOUND;
     manager->node = (uint32_t)node;
@@ -174,7 +190,6 @@ int manager_start(struct manager *manager, struct carrick_error *error)
     uint64_t now_ns = env_now_ns(manager->env);
 
     (void)error;
-    manager->line.boot_stage = CARRICK_BOOT_SERVING;
     session_publish(manager);
     manager->tick_ns = now_ns;
     manager->tick_due_ns = now_ns + tick_interval_ns(manager);
@@ -241,9 +256,12 @@ static void regions_free(struct manager *manager)
     free(manager->pool_free);
 }
 
-// A killed node's transports close at once: a bounded number of polls brings all that is still to come.
+// A killed node's transports close at once: a bounded number of polls brings all that is still to come. What clients have
+// on files is waited for: its callbacks are in plugins that are to be unloaded.
 static void manager_kill(struct manager *manager)
 {
+    struct env *env = manager->env;
+
     if (!manager->stopping)
         clients_stopping(manager);
     manager->stopping = true;
@@ -254,6 +272,8 @@ static void manager_kill(struct manager *manager)
          i++) {
         session_advance(manager);
         manager_poll(manager);
+        if (env->ops->settle != NULL)
+            env->ops->settle(env);
     }
 }
 
@@ -264,6 +284,8 @@ void manager_destroy(struct manager *manager)
     if (manager->tick != NULL && manager->status != NULL && manager->policy != NULL &&
         !manager->stopped_told)
         manager_kill(manager);
+    if (env->ops->settle != NULL && !manager_is_quiet(manager))
+        return; // a disk that does not answer: better not freed than freed under it
     command_cancel_all(manager);
     // In reverse: a client may use the services of those before it until its own end.
     for (uint32_t i = manager->client_count; i-- > 0;)

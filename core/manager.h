@@ -43,7 +43,8 @@ struct manager_options {
     const uint8_t *key;                   // the cluster key; copied
     size_t key_bytes;
     const struct manager_isolation
-        *isolation;             // outlives the manager; NULL: such a client is refused
+        *isolation;      // outlives the manager; NULL: such a client is refused
+    uint32_t boot_stage; // enum carrick_boot_stage that its status line tells at first; 0: serving
     void (*stopped)(void *arg); // the end of manager_stop
     void *arg;
 };
@@ -75,8 +76,8 @@ void manager_reload(struct manager *manager, const struct config *config,
 
 // Runs an operator's command. reply is called once, now or later, on the manager's thread, with an enum carrick_status
 // and a JSON value that it owns (on failure: a string that says why), may be NULL. Words: status links clients vis stats
-// session-reset link-down link-up client.
-//   status: no args.  link-down, link-up: {"link": NAME}.  session-reset: {"why": TEXT}.
+// session-reset link-down link-up boot-stage client.
+//   status: no args.  link-down, link-up: {"link": NAME}.  session-reset: {"why": TEXT}.  boot-stage: {"stage": NAME}.
 //   client: {"client": NAME, "word": WORD, "args": JSON value}: handed to the client's own command operation.
 void manager_command(struct manager *manager, const char *word, struct json_object *args,
                      void (*reply)(void *arg, int status, struct json_object *value), void *arg);

@@ -234,6 +234,7 @@ struct link {
     bool removed;         // the device is gone: close it when it is unprepared
     bool admin_down;      // by command
     bool carrier_down;    // the device said so
+    bool down_here;       // … and that the cause lies at this node
     bool polling;         // inside of device_poll or its events
     struct conn *conns;   // all, in any state
     struct conn *current; // the one that is proven and not closing, or NULL

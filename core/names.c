@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/names.h"
 
+#include <string.h>
+
 static const struct {
     int status;
     const char *name;
@@ -106,4 +108,12 @@ const char *boot_stage_name(uint32_t stage)
         [CARRICK_BOOT_SERVING] = "serving",
     };
     return stage < sizeof(names) / sizeof(names[0]) ? names[stage] : "unknown";
+}
+
+uint32_t boot_stage_of(const char *name)
+{
+    for (uint32_t stage = CARRICK_BOOT_INITRAMFS; stage <= CARRICK_BOOT_SERVING; stage++)
+        if (strcmp(boot_stage_name(stage), name) == 0)
+            return stage;
+    return CARRICK_BOOT_UNKNOWN;
 }

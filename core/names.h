@@ -11,5 +11,7 @@ const char *reason_name(uint32_t reason);       // "link-lost"
 const char *reason_text(uint32_t reason);       // what it means and what to do
 const char *session_state_name(uint32_t state); // "up"
 const char *boot_stage_name(uint32_t stage);
+// The stage of that name, or 0: there is none.
+uint32_t boot_stage_of(const char *name);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "core/conn.h"
 #include "core/lane.h"
+#include "core/names.h"
 #include "core/region.h"
 #include "core/session.h"
 
@@ -39,6 +40,11 @@ enum partner_status partner_status_take(struct manager *manager, const void *lin
         status->heartbeat_moved_at_ns = read_at_ns;
     status->read_at_ns = read_at_ns;
     status->session_state = line->session_state;
+    // That a partner serves is news only of one that was seen to boot.
+    if (status->boot_stage != line->boot_stage &&
+        (status->boot_stage != CARRICK_BOOT_UNKNOWN || line->boot_stage != CARRICK_BOOT_SERVING))
+        log_record(manager->env, CARRICK_LOG_NOTICE, "partner-boot-stage", manager->section->name,
+                   NULL, "the partner is at boot stage %s", boot_stage_name(line->boot_stage));
     status->boot_stage = line->boot_stage;
     status->load_permille = line->load_permille;
     status->incarnation = line->incarnation;

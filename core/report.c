@@ -261,6 +261,7 @@ struct json_object *report_manager(struct manager *manager)
 
     add_string(object, "name", manager->section->name);
     add_identity(object, "incarnation", manager->incarnation);
+    add_string(object, "boot_stage", boot_stage_name(manager->line.boot_stage));
     add_string(object, "policy", manager->section->policy.plugin);
     add_string(object, "profile", manager->section->profile);
     json_object_object_add(object, "session", report_session(manager));

@@ -367,6 +367,7 @@ static const struct word words[] = {
     {"session-reset", SHAPE_ONE, true, 5000, NULL},
     {"link-down", SHAPE_ONE, true, 5000, NULL},
     {"link-up", SHAPE_ONE, true, 5000, NULL},
+    {"boot-stage", SHAPE_KEYED, true, 3000, NULL},
     {"client", SHAPE_ONE, true, 35000, NULL}, // a client has 30 s
     {"plugins", SHAPE_ONE, false, 0, answer_plugins},
     {"events", SHAPE_ONE, false, 0, answer_events},

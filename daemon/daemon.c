@@ -226,6 +226,7 @@ static enum daemon_exit start_managers(struct daemon *daemon)
         .key = daemon->key.bytes,
         .key_bytes = daemon->key.length,
         .log = daemon->log,
+        .boot_stage = daemon->options.boot_stage,
         .mailbox = &daemon->mailbox,
         .ended = on_managers_ended,
         .arg = daemon,
@@ -329,7 +330,9 @@ enum daemon_exit daemon_run(const struct daemon_options *options)
     enum daemon_exit result = prepare_config(daemon);
     if (result == DAEMON_EXIT_CLEAN)
         result = prepare_key(daemon);
-    if (result == DAEMON_EXIT_CLEAN && options->check)
+    if (result == DAEMON_EXIT_CLEAN && options->list_files)
+        result = prepare_list_files(daemon);
+    else if (result == DAEMON_EXIT_CLEAN && options->check)
         printf("%s: good for node %s\n", options->config_file, daemon->config->nodes[daemon->node]);
     else if (result == DAEMON_EXIT_CLEAN)
         result = run(daemon);

@@ -30,7 +30,10 @@ struct daemon_options {
     const char *config_file;
     const char *node; // NULL: the host's name
     int log_level;    // -1: as configured
-    bool check;       // say whether all is well, and end
+    uint32_t
+        boot_stage; // enum carrick_boot_stage; INITRAMFS: only with the clients that are marked `early`
+    bool check;     // say whether all is well, and end
+    bool list_files; // say which files such a daemon needs, and end
 };
 
 // The whole life of the process.
@@ -67,6 +70,10 @@ struct daemon {
 enum daemon_exit prepare_config(struct daemon *daemon);
 enum daemon_exit prepare_key(struct daemon *daemon);
 void prepare_limits(struct daemon *daemon);
+// Takes out of a configuration that was just loaded what has no place at this stage of the boot.
+void prepare_stage(const struct daemon *daemon, struct config *config);
+// Prints the configuration, the key file and the plugins, one path on each line.
+enum daemon_exit prepare_list_files(struct daemon *daemon);
 // Checks a configuration beyond its own text, adding errors.
 int prepare_check(struct daemon *daemon, const struct config *config, struct config_errors *errs);
 

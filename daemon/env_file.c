@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <stdarg.h>
@@ -60,13 +61,31 @@ static int file_descriptor(const char *path, uint32_t flags, bool *created)
     return fd;
 }
 
+// The mistake that is made most often at a first start has its own words.
+static int not_opened(const char *path, uint32_t flags, struct carrick_error *error)
+{
+    const char *slash = strrchr(path, '/');
+    int cause = errno, length = slash != NULL ? (int)(slash - path) : 0;
+    char directory[PATH_MAX];
+
+    if (cause == ENOENT && (flags & CARRICK_FILE_CREATE) && length > 0 && length < PATH_MAX) {
+        snprintf(directory, sizeof(directory), "%.*s", length, path);
+        if (access(directory, F_OK) != 0)
+            return refuse(error, CARRICK_ERR_SYSTEM, cause,
+                          "there is no directory %s for %s: mkdir -p %s", directory, slash + 1,
+                          directory);
+    }
+    errno = cause;
+    return refuse_errno(error, path, "opened");
+}
+
 int env_file_take(const char *path, uint32_t flags, bool *created, int *out,
                   struct carrick_error *error)
 {
     int fd = file_descriptor(path, flags, created);
 
     if (fd < 0)
-        return refuse_errno(error, path, "opened");
+        return not_opened(path, flags, error);
     if (flock(fd, LOCK_EX | LOCK_NB)) {
         int cause = errno;
 

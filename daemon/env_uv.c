@@ -265,6 +265,14 @@ static int queue_work(struct env *env, void (*work)(void *arg), void (*done)(voi
 
 // ---- the env
 
+static void settle(struct env *env)
+{
+    const struct timespec pause = {.tv_nsec = 5000000};
+
+    nanosleep(&pause, NULL);
+    uv_run(&of(env)->loop, UV_RUN_NOWAIT);
+}
+
 static const struct env_ops ops = {
     .now_ns = now_ns,
     .random = fill_random,
@@ -283,6 +291,7 @@ static const struct env_ops ops = {
     .file_submit = env_file_submit,
     .file_read_now = env_file_read_now,
     .file_close = env_file_close,
+    .settle = settle,
 };
 
 int env_uv_create(void (*log)(void *arg, const struct env_record *record), void *arg,

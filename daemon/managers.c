@@ -106,6 +106,7 @@ static int create(struct member *member)
         .loader = options->loader,
         .key = options->key,
         .key_bytes = options->key_bytes,
+        .boot_stage = options->boot_stage,
         .stopped = on_stopped,
         .arg = member,
     };

@@ -21,6 +21,7 @@ struct managers_options {
     const uint8_t *key;
     size_t key_bytes;
     struct log *log;
+    uint32_t boot_stage;      // enum carrick_boot_stage
     struct mailbox *mailbox;  // of the main loop
     void (*ended)(void *arg); // all managers have stopped
     void *arg;

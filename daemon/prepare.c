@@ -91,6 +91,12 @@ int prepare_check(struct daemon *daemon, const struct config *config, struct con
     return config_check_plugins(config, daemon->loader, daemon->node, errs, note_missing, daemon);
 }
 
+void prepare_stage(const struct daemon *daemon, struct config *config)
+{
+    if (daemon->options.boot_stage == CARRICK_BOOT_INITRAMFS)
+        config_keep_early(config);
+}
+
 enum daemon_exit prepare_config(struct daemon *daemon)
 {
     struct config_errors *errs = malloc(sizeof(*errs));
@@ -102,6 +108,7 @@ enum daemon_exit prepare_config(struct daemon *daemon)
     if (config_load(daemon->options.config_file, &daemon->config, errs)) {
         say_errors(errs);
     } else {
+        prepare_stage(daemon, daemon->config);
         result = find_node(daemon);
         if (result == DAEMON_EXIT_CLEAN)
             result = make_loader(daemon);
@@ -132,6 +139,48 @@ enum daemon_exit prepare_key(struct daemon *daemon)
     }
     free(errs);
     return DAEMON_EXIT_CONFIG;
+}
+
+// ---- the files that make a daemon: for who puts them into an initramfs
+
+static bool list_plugin(struct daemon *daemon, uint32_t kind, const char *name)
+{
+    struct carrick_error error = {.struct_size = sizeof(error)};
+    struct module *module;
+    if (!name[0])
+        return true;
+    if (loader_get(daemon->loader, kind, name, &module, &error)) {
+        say("%s", error.text);
+        return false;
+    }
+    puts(module_path(module));
+    module_put(module);
+    return true;
+}
+
+static bool list_plugins(struct daemon *daemon, const struct config_manager *manager)
+{
+    bool good = list_plugin(daemon, CARRICK_KIND_POLICY, manager->policy.plugin) &&
+                list_plugin(daemon, CARRICK_KIND_ARBITER, manager->arbiter.plugin);
+    for (size_t i = 0; good && i < manager->links_count; i++)
+        good =
+            list_plugin(daemon, CARRICK_KIND_TRANSPORT, manager->links[i].transport) &&
+            list_plugin(daemon, CARRICK_KIND_TRANSPORT_WRAPPER, manager->links[i].wrapper.plugin);
+    for (size_t i = 0; i < manager->clients_count; i++) {
+        bool there = list_plugin(daemon, CARRICK_KIND_CLIENT, manager->clients[i].plugin);
+        good = good && (there || !manager->clients[i].required);
+    }
+    return good;
+}
+
+enum daemon_exit prepare_list_files(struct daemon *daemon)
+{
+    puts(daemon->config->file);
+    puts(daemon->config->key_file);
+    for (size_t i = 0; i < daemon->config->managers_count; i++)
+        if (!list_plugins(daemon, &daemon->config->managers[i]))
+            return DAEMON_EXIT_CONFIG;
+    return DAEMON_EXIT_CLEAN;
 }
 
 // ---- limits

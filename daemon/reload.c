@@ -118,6 +118,7 @@ void daemon_reload(struct daemon *daemon, struct control_request *request)
     }
     int status = config_load(daemon->options.config_file, &config, errs);
     if (!status) {
+        prepare_stage(daemon, config);
         config_errors_init(errs, config->file);
         status = config_reload_check(daemon->config, config, errs);
     }

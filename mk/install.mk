@@ -6,10 +6,18 @@ example_dirs := $(wildcard examples/*)
 
 generated := $(patsubst packaging/%,$(BUILD)/gen/%,$(wildcard packaging/*.service) packaging/carrick.pc \
 	$(if $(srcs_lib),packaging/libcarrick.pc))
+# The hook and the scripts of Debian's initramfs-tools, and what they run.
+initramfs_hooks := $(patsubst packaging/%,$(BUILD)/gen/%,$(wildcard packaging/initramfs-tools/*/carrick \
+	packaging/initramfs-tools/scripts/*/carrick))
+initramfs_early := $(patsubst packaging/%,$(BUILD)/gen/%,$(wildcard packaging/initramfs-tools/carrick-early))
+generated += $(initramfs_hooks) $(initramfs_early)
 substitute = sed $(foreach v,prefix bindir sbindir libdir includedir datadir mandir sysconfdir plugindir \
 	abi_major abi_minor,-e 's|@$(v)@|$($(v))|g') -e 's|@version@|$(VERSION)|g'
 
 $(BUILD)/gen/%.service: packaging/%.service $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call show,GEN)$(substitute) $< > $@
+$(BUILD)/gen/initramfs-tools/%: packaging/initramfs-tools/% $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call show,GEN)$(substitute) $< > $@
 $(BUILD)/gen/%.pc: packaging/%.pc.in include/carrick/types.h $(BUILD)/flags
@@ -29,6 +37,9 @@ install_map := \
 	$(foreach f,$(wildcard include/carrick/*.h),644:$(f):$(includedir)/carrick) \
 	$(foreach f,$(filter %.pc,$(generated)),644:$(f):$(libdir)/pkgconfig) \
 	$(foreach f,$(filter %.service,$(generated)),644:$(f):$(unitdir)) \
+	$(foreach f,$(initramfs_hooks),755:$(f):$(initramfsdir)/$(patsubst \
+		$(BUILD)/gen/initramfs-tools/%/carrick,%,$(f))) \
+	$(foreach f,$(initramfs_early),755:$(f):$(datadir)/carrick/initramfs) \
 	$(foreach f,$(man_pages),644:$(f):$(mandir)/man$(patsubst .%,%,$(suffix $(f)))) \
 	$(foreach f,$(wildcard cli/carrick.bash),644:$(f):$(completiondir)) \
 	$(foreach f,$(wildcard core/config.schema.json),644:$(f):$(datadir)/carrick) \
@@ -61,6 +72,6 @@ uninstall:
 	$(foreach m,$(install_map),rm -f $(call map_dest,$(m))$(newline)	)
 	$(foreach l,$(lib_links),rm -f $(call link_dest,$(l))$(newline)	)
 	@for d in $(foreach e,$(example_dirs),'$(docdir)/examples/$(notdir $(e))') '$(docdir)/examples' '$(docdir)' \
-		'$(includedir)/carrick' '$(plugindir)' '$(libdir)/carrick' '$(datadir)/carrick'; do \
+		'$(includedir)/carrick' '$(plugindir)' '$(libdir)/carrick' '$(datadir)/carrick/initramfs' '$(datadir)/carrick'; do \
 		rmdir "$(DESTDIR)$$d" 2>/dev/null || true; \
 	done

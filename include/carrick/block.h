@@ -79,6 +79,8 @@ struct carrick_block_ops {
     // Takes a request, or CARRICK_ERR_AGAIN when too many are open (the answer of one makes room) or memory is short,
     // _BOUNDS, _INVALID, _STATE. WRITE: the data is taken once, before it is acknowledged; when the log is full that is later.
     int (*submit)(struct carrick_export *export_, const struct carrick_block_request *request);
+    // That was all for now: what was submitted goes on its way together. Without this call it does so in the loop's next turn.
+    void (*submit_end)(struct carrick_export *export_);
 };
 
 #ifdef __cplusplus

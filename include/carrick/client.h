@@ -152,7 +152,10 @@ struct carrick_partner_status {
     // Since ABI 1.1. How long the stillest of the partner's client processes ("isolation": "process") has given no sign of
     // life: the partner's manager tells this and all of the above while its storage software is frozen, or not there yet.
     uint32_t clients_still_ms;
-    uint32_t reserved;
+    // Since ABI 1.1. How many of `links` are down for a reason that lies at this node: its device cannot be opened or is
+    // gone, its interface is switched off, or an operator took the link down. Where it is all of them, this node's
+    // interconnect driver has failed. A lost carrier does not count: either end may be the cause of that.
+    uint32_t links_failed_here;
 };
 
 enum carrick_region_kind {

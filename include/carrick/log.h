@@ -203,7 +203,8 @@ struct carrick_log_ops {
     void (*synced)(struct carrick_log *log, uint64_t sequence);
     // Owner: may reads be answered that began before this call? fn(arg, true) when the partner's promise for this
     // generation was read after the call began and stands, or when the partner is no member; false: do not
-    // answer (close the connection). One remote read serves all that ask while none is under way.
+    // answer (close the connection). One remote read serves many; those who ask while it is under way get a later one. It begins
+    // with `commit`, or at the end of the loop's turn.
     int (*read_barrier)(struct carrick_log *log, void (*fn)(void *arg, bool fresh), void *arg);
     void (*resync_report)(struct carrick_log *log, const struct carrick_resync *shelf);
 

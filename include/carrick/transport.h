@@ -161,8 +161,11 @@ enum carrick_event_type {
         7, // registration, key; status not OK: it failed and the handle is gone
     CARRICK_EVENT_DEREGISTERED =
         8, // the partner cannot reach the memory any more; the handle is gone
-    CARRICK_EVENT_DEVICE_DOWN = 9, // carrier or port lost: no endpoint of the device will work
-    CARRICK_EVENT_DEVICE_UP = 10,  // carrier or port is back
+    // Carrier or port lost: no endpoint of the device will work. status CARRICK_ERR_NO_DEVICE where the cause is known to lie
+    // at this node (its interface is switched off, or has lost the address), else CARRICK_ERR_LINK_DOWN. May come again,
+    // with the other status.
+    CARRICK_EVENT_DEVICE_DOWN = 9,
+    CARRICK_EVENT_DEVICE_UP = 10, // carrier or port is back
     // The device is gone. Every endpoint still gets its DISCONNECTED; close all, then the device.
     CARRICK_EVENT_DEVICE_REMOVED = 11,
 };

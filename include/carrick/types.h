@@ -61,9 +61,10 @@ enum carrick_status {
     CARRICK_ERR_UNKNOWN = 0x203,   // it is not known whether the operation took effect
 
     // The endpoint is lost, with all that is posted on it.
-    CARRICK_ERR_RESET = 0x301,         // the partner, or the network, reset it
-    CARRICK_ERR_CLOSED = 0x302,        // the partner closed it in order
-    CARRICK_ERR_REFUSED = 0x303,       // the partner refused the connection; the data says why
+    CARRICK_ERR_RESET = 0x301,  // the partner, or the network, reset it
+    CARRICK_ERR_CLOSED = 0x302, // the partner closed it in order
+    // The partner refused the connection; the data says why. Without data: its node answers, and nobody listens there.
+    CARRICK_ERR_REFUSED = 0x303,
     CARRICK_ERR_REMOTE_ACCESS = 0x304, // wrong key, bounds or access at the target
     CARRICK_ERR_PROTOCOL = 0x305,      // what came over the wire is against the protocol
     CARRICK_ERR_TIMEOUT = 0x306,       // no answer within the deadline

@@ -119,7 +119,8 @@ static const char *claim_forbidden(struct group *group, const struct carrick_arb
                "there";
     if (purpose == CLAIM_HANDOVER && found->member_count < 2)
         return "the partner's copy is no member";
-    if (!fo_copy_is_current(&mine, me, found))
+    if (!fo_copy_is_current(&mine, me, found) &&
+        !(group->failover->break_rules & FAILOVER_BREAK_FOUND))
         return "the record does not name this copy as one that holds every acknowledged write";
     return NULL;
 }

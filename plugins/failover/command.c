@@ -67,6 +67,11 @@ static int run_timers(struct request *request)
                   "at most, until its shadow begins to take over: beat + still + takeover_delay"));
     json_object_array_add(sums, row("shadow_killed", fo_timers_shadow_lost_ms(timers),
                                     "at most, until the owner asks to go alone: beat + gone"));
+    json_object_array_add(
+        sums,
+        row("shift", fo_timers_shift_ms(timers),
+            "for the partner to take over from an owner whose own links have all failed, until "
+            "that goes on alone: beat + gone + takeover_delay + claim"));
     json_object_object_add(object, "sums", sums);
     reply_object(request, CARRICK_OK, object);
     return CARRICK_OK;
@@ -94,6 +99,8 @@ static void against_copy(const struct request *request, const struct carrick_log
     const char *me = request->failover->host->base->node;
     const struct group *group = request->group;
 
+    if (mine->condition == CARRICK_LOG_SCANNING)
+        add(against, "this node's copy of the log is still being read: try again in a moment");
     if (mine->condition == CARRICK_LOG_EMPTY)
         add(against, "this node's copy of the log is empty");
     if (mine->condition == CARRICK_LOG_CORRUPT)
@@ -280,7 +287,8 @@ static int run_takeover(struct request *request)
         return CARRICK_OK;
     }
     if (request->force &&
-        (mine.condition == CARRICK_LOG_INCONSISTENT || mine.condition == CARRICK_LOG_CORRUPT)) {
+        (mine.condition == CARRICK_LOG_INCONSISTENT || mine.condition == CARRICK_LOG_CORRUPT ||
+         mine.condition == CARRICK_LOG_SCANNING)) {
         takeover_refused(request, against, &mine, "not even force can serve this copy");
         return CARRICK_OK;
     }

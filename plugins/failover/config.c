@@ -149,6 +149,19 @@ static int read_loss(struct json_object *value, struct config *config, struct ca
     return CARRICK_OK;
 }
 
+static int read_driver(struct json_object *value, struct config *config,
+                       struct carrick_error *error)
+{
+    const char *text =
+        json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+
+    config->stay = strcmp(text, "stay") == 0;
+    if (!config->stay && strcmp(text, "shift") != 0)
+        return refuse(error, "/on_driver_failure", "expected \"shift\" or \"stay\", found %.60s",
+                      json_object_to_json_string(value));
+    return CARRICK_OK;
+}
+
 static int read_section(struct json_object *section, struct config *config,
                         struct carrick_error *error)
 {
@@ -164,12 +177,15 @@ static int read_section(struct json_object *section, struct config *config,
             status = read_timers(value, config, error);
         else if (strcmp(key, "on_mirror_loss") == 0)
             status = read_loss(value, config, error);
+        else if (strcmp(key, "on_driver_failure") == 0)
+            status = read_driver(value, config, error);
         else if (strcmp(key, "hooks") == 0)
             status = read_hooks(value, config, error);
         else
-            status = refuse(
-                error, pointer,
-                "failover does not know '%.60s'; it has timers, on_mirror_loss and hooks", key);
+            status = refuse(error, pointer,
+                            "failover does not know '%.60s'; it has timers, on_mirror_loss, "
+                            "on_driver_failure and hooks",
+                            key);
         if (status != CARRICK_OK)
             return status;
     }

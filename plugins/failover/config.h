@@ -4,6 +4,7 @@
 //
 //     "config": {"timers": "default" | "fast" | {"profile": "fast", "gone_ms": 100},
 //                "on_mirror_loss": "hold" | "continue",
+//                "on_driver_failure": "shift" | "stay",
 //                "hooks": {"serving": ["/usr/local/sbin/move-address", "up"]}}
 #ifndef FAILOVER_CONFIG_H
 #define FAILOVER_CONFIG_H
@@ -32,6 +33,7 @@ struct config {
     struct timers timers;
     char profile[16];
     bool go_on; // on_mirror_loss: continue
+    bool stay;  // on_driver_failure: stay
     struct hook_command hooks[HOOK_STEP_COUNT];
 };
 

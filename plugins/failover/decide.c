@@ -166,6 +166,17 @@ static void current_absent(const struct decide_in *in, struct decide_out *out)
         answer(out, DECIDE_WAIT, "the partner is not there yet");
 }
 
+// Its home has made the record and begins to serve; or it never came to that, or both logs were taken away.
+static bool first_generation_stands(const struct decide_in *in)
+{
+    const struct carrick_log_copy *mine = in->mine, *theirs = in->theirs;
+
+    return fo_id_is_zero(in->record->parent) && mine->condition == CARRICK_LOG_EMPTY &&
+           theirs->condition == CARRICK_LOG_EMPTY &&
+           record_names(in->record, in->me, mine->incarnation) &&
+           record_names(in->record, in->partner, theirs->incarnation);
+}
+
 static void nobody_serves(const struct decide_in *in, struct decide_out *out)
 {
     static const struct {
@@ -197,6 +208,9 @@ static void nobody_serves(const struct decide_in *in, struct decide_out *out)
 
     if (mine == CURRENT && theirs == CURRENT)
         both_current(in, out);
+    else if (in->theirs && first_generation_stands(in))
+        answer(out, DECIDE_WAIT,
+               "the record of a new group stands, and neither copy bears its generation yet");
     else if (mine == CURRENT && theirs == ABSENT)
         current_absent(in, out);
     else

@@ -36,7 +36,7 @@ enum partner_state {
     PARTNER_HUNG,        // its kernel or card answers, its beat stands still
     PARTNER_UNREACHABLE, // nothing answers
     PARTNER_DEAD,        // it said that it stops
-    PARTNER_BOOTING,     // it is there, and no session stands yet
+    PARTNER_BOOTING,     // it is there or will be, and no session of the monitors stands yet
     PARTNER_STATE_COUNT
 };
 
@@ -51,7 +51,16 @@ struct monitor {
     uint64_t linked_awake_ns; // when, by that clock, a session with a link last stood
     uint64_t heartbeat, heartbeat_moved_ns;
     bool heard_ever, said_stop;
+    // The partner's boot, as its status line tells: from the first stage that was seen until it serves. Between the
+    // instance in its initramfs and the next one nothing can be read, and the budget runs on.
+    bool boots;
+    uint32_t boot_stage; // enum carrick_boot_stage, the last that was read; 0: none was
+    uint64_t boot_awake_ns, boot_read_ns;
     uint64_t losses; // how often `lost` became true
+    bool linked;     // a session with a link that is up stands
+    // None of this node's links can be used, each for a reason that lies at this node.
+    bool driver_failed;
+    uint32_t links;
 };
 
 // ---- messages
@@ -184,6 +193,9 @@ struct group {
     bool unsettled; // a change of this node may stand, now or later, that was given up
     uint8_t unsettled_generation[16];
     uint64_t unsettled_expected;
+    unsigned
+        checks; // since the start: of a shadow, whether what was asked for before it came to stand late
+    uint64_t check_at_ns;
 
     enum claim_purpose purpose; // why it goes FENCE, CLAIM, SERVE
     uint32_t serve_mirror;
@@ -195,8 +207,13 @@ struct group {
     uint64_t shadow_of;  // incarnation of the owner that it follows
     bool forced;
 
-    uint64_t wait_until_ns;  // for a partner that is not there
-    uint64_t given_until_ns; // for a partner that was handed the group
+    uint64_t wait_until_ns;   // for a partner that is not there
+    uint64_t given_until_ns;  // for a partner that was handed the group
+    uint64_t shift_until_ns;  // for a partner that is to take it over and cannot be told
+    bool handing;             // the command that waits is a hand-over whose partner has to speak
+    unsigned resync_failures; // in a row, for the same cause; 0: none
+    uint64_t resync_at_ns;    // not before this it is tried again
+    char resync_cause[REASON_BYTES];
     uint64_t unconnected_ns; // since when the mirror is not connected; 0: it is
     uint64_t
         behind_ns; // since when it was seen that the partner's file does not take what is written; 0: it does
@@ -209,6 +226,9 @@ struct group {
 enum failover_break {
     FAILOVER_BREAK_WIN = 1,   // serving alone does not wait for a win at the arbiter
     FAILOVER_BREAK_FENCE = 2, // nor for the end of the session in which the partner can write
+    FAILOVER_BREAK_FOUND = 4, // a change compares with what is found, not with what this copy bears
+    FAILOVER_BREAK_EQUAL =
+        8, // a partner becomes a member while its shelf is still brought up to date
 };
 
 struct hooks; // hooks.c
@@ -267,6 +287,12 @@ void fo_monitor_init(struct failover *failover);
 void fo_monitor_heard(struct failover *failover);
 // True when `lost` changed.
 bool fo_monitor_look(struct failover *failover);
+// As monitor.linked, at this very moment.
+bool fo_monitor_is_linked(const struct failover *failover);
+// Whether the partner boots, within boot_ms, and its monitor has not spoken since that began. Who waits for it goes on
+// waiting.
+bool fo_monitor_boots_in_time(const struct failover *failover);
+const char *fo_boot_stage_name(uint32_t stage);
 const char *fo_partner_state_name(enum partner_state state);
 
 // ---- claim.c

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The machine that runs the table of steps.c: one state per group, one function that changes it, a deadline in each.
-#include "failover.h"
+#include "steps.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -143,6 +143,17 @@ static bool owner_state(enum group_state state)
     return state >= GROUP_BOTH && state <= GROUP_HAND_ASK;
 }
 
+static bool is_retry(enum group_state state)
+{
+    return state == GROUP_ALONE || state == GROUP_RESYNC;
+}
+
+// Bringing the partner up to date has failed more than once for one cause, which was told.
+static bool is_tried_again(const struct group *group)
+{
+    return group->resync_failures > 1 && is_retry(group->state);
+}
+
 const char *fo_group_word(struct group *group)
 {
     const char *word = word_of(group);
@@ -154,13 +165,15 @@ const char *fo_group_word(struct group *group)
         fo_hooks_run(group, serves ? HOOK_SERVING : HOOK_STOPPED);
     }
     if (strcmp(word, group->word) != 0) {
-        if (strcmp(word, "alone") == 0 && group->word[0] != '\0')
+        bool again = is_tried_again(group);
+
+        if (strcmp(word, "alone") == 0 && group->word[0] != '\0' && !again)
             fo_hooks_run(group, HOOK_ALONE);
         if (strcmp(word, "protected") == 0)
             fo_hooks_run(group, HOOK_PROTECTED);
-        failover_say(group->failover, CARRICK_LOG_NOTICE, "group %s: %s%s%s: %s", group->name, word,
-                     group->word[0] ? " after " : "", group->word,
-                     group->reason[0] ? group->reason : "-");
+        failover_say(group->failover, again ? CARRICK_LOG_DEBUG : CARRICK_LOG_NOTICE,
+                     "group %s: %s%s%s: %s", group->name, word, group->word[0] ? " after " : "",
+                     group->word, group->reason[0] ? group->reason : "-");
         snprintf(group->word, sizeof group->word, "%s", word);
         group->word_since_ns = failover_now_ns(group->failover);
     }
@@ -174,6 +187,19 @@ static bool is_polled(enum group_state state)
     return state == GROUP_LOOK || state == GROUP_UNDECIDED;
 }
 
+static bool comes_to_rest(enum group_state state)
+{
+    return state == GROUP_UNDECIDED || state == GROUP_YIELD || state == GROUP_DIVERGED ||
+           state == GROUP_SHADOW || state == GROUP_TALK || state == GROUP_RESET;
+}
+
+// Where a group may be that was handed over, and whose partner has not spoken yet.
+static bool waits_for_partner(enum group_state state)
+{
+    return state == GROUP_YIELD || state == GROUP_LOOK || state == GROUP_TALK ||
+           state == GROUP_UNDECIDED || state == GROUP_HAND_ASK;
+}
+
 static void enter(struct group *group, enum group_state next)
 {
     struct timers *timers = &group->failover->config.timers;
@@ -182,13 +208,16 @@ static void enter(struct group *group, enum group_state next)
 
     group->deadline_ns = now_ns + (uint64_t)ms * states[next].factor * MS;
     // A command that came to nothing is answered where its group comes to rest.
-    if (next == GROUP_UNDECIDED || next == GROUP_YIELD || next == GROUP_DIVERGED ||
-        next == GROUP_SHADOW || next == GROUP_TALK || next == GROUP_RESET)
+    if (!waits_for_partner(next))
+        fo_hand_unheard(group);
+    if (!group->handing && comes_to_rest(next))
         fo_steps_answer(group, CARRICK_ERR_STATE, "%s", group->reason);
     if (next == group->state)
         return;
     // States that are polled by their deadline would fill the log.
-    failover_say(group->failover, is_polled(next) ? CARRICK_LOG_DEBUG : CARRICK_LOG_INFO,
+    failover_say(group->failover,
+                 is_polled(next) || (is_tried_again(group) && is_retry(next)) ? CARRICK_LOG_DEBUG
+                                                                              : CARRICK_LOG_INFO,
                  "group %s: step %s after %s: %s", group->name, states[next].name,
                  states[group->state].name, group->reason[0] ? group->reason : "-");
     // Nor is there anything to tell when one looks and decides nothing: two who both do so would set each other off.
@@ -214,6 +243,8 @@ void fo_group_fire(struct group *group, enum group_event event)
 void fo_group_tick(struct group *group, uint64_t now_ns)
 {
     fo_claim_tick(group, now_ns);
+    if (now_ns >= group->given_until_ns)
+        fo_hand_unheard(group);
     if (now_ns >= group->deadline_ns)
         fo_group_fire(group, EVENT_DEADLINE);
 }

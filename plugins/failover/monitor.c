@@ -71,6 +71,38 @@ static void wake(struct failover *failover)
     monitor->ticked_ns = now_ns;
 }
 
+const char *fo_boot_stage_name(uint32_t stage)
+{
+    static const char *const names[] = {"unknown", "initramfs", "root", "services", "serving"};
+
+    return stage < sizeof names / sizeof names[0] ? names[stage] : "?";
+}
+
+bool fo_monitor_boots_in_time(const struct failover *failover)
+{
+    const struct monitor *monitor = &failover->monitor;
+
+    return monitor->boots && !failover->session &&
+           (!monitor->heard_ever || monitor->heard_awake_ns < monitor->boot_awake_ns) &&
+           monitor->awake_ns - monitor->boot_awake_ns < failover->config.timers.boot_ms * MS;
+}
+
+static void look_at_boot(struct monitor *monitor, const struct carrick_partner_status *status)
+{
+    bool booting = status->boot_stage < CARRICK_BOOT_SERVING;
+
+    // Where another incarnation has come, nothing of it may have been read yet: that it boots is still the last word.
+    if (status->read_at_ns == 0 || status->read_at_ns == monitor->boot_read_ns ||
+        status->boot_stage == CARRICK_BOOT_UNKNOWN)
+        return;
+    // One budget for one boot, however often it begins anew: a node that never gets through is not waited for.
+    if (booting && !monitor->boots)
+        monitor->boot_awake_ns = monitor->awake_ns;
+    monitor->boots = booting;
+    monitor->boot_stage = status->boot_stage;
+    monitor->boot_read_ns = status->read_at_ns;
+}
+
 static void judge(struct failover *failover, const struct carrick_partner_status *status)
 {
     const struct timers *timers = &failover->config.timers;
@@ -89,8 +121,14 @@ static void judge(struct failover *failover, const struct carrick_partner_status
               (unsigned long long)silent_ms);
     else if (linked)
         enter(failover, PARTNER_UP, "its beat goes on");
+    else if (!monitor->heard_ever && fo_monitor_boots_in_time(failover))
+        enter(failover, PARTNER_BOOTING, "its status line told of a boot under way");
     else if (!monitor->heard_ever && seen_lately)
         enter(failover, PARTNER_BOOTING, "its status line can be read, no session stands yet");
+    else if (!monitor->heard_ever && monitor->boots)
+        enter(failover, PARTNER_UNREACHABLE,
+              "it was seen to boot, last at the stage %s, and has not come within boot_ms",
+              fo_boot_stage_name(monitor->boot_stage));
     else if (!monitor->heard_ever)
         return;
     else if (unlinked_ms < timers->gone_ms)
@@ -101,11 +139,39 @@ static void judge(struct failover *failover, const struct carrick_partner_status
     else if (seen_lately && status->clients_still_ms > 0)
         enter(failover, PARTNER_HUNG, "its node runs, its storage process does not (for %u ms)",
               status->clients_still_ms);
+    else if (fo_monitor_boots_in_time(failover))
+        enter(failover, PARTNER_BOOTING, "its status line told of a boot under way");
     else if (seen_lately && status->session_state != CARRICK_SESSION_UP)
         enter(failover, PARTNER_BOOTING, "its status line can be read, no session stands yet");
     else
         enter(failover, PARTNER_UNREACHABLE, "no link and no session for %llu ms",
               (unsigned long long)unlinked_ms);
+}
+
+bool fo_monitor_is_linked(const struct failover *failover)
+{
+    struct carrick_partner_status status = {.struct_size = sizeof status};
+
+    failover->host->partner_status(failover->host, &status);
+    return failover->session && (status.links_up > 0 || status.links == 0);
+}
+
+static void look_at_driver(struct failover *failover, const struct carrick_partner_status *status)
+{
+    struct monitor *monitor = &failover->monitor;
+    bool failed = status->links > 0 && status->links_failed_here == status->links;
+
+    monitor->links = status->links;
+    monitor->linked = failover->session && (status->links_up > 0 || status->links == 0);
+    if (monitor->linked)
+        monitor->linked_awake_ns = monitor->awake_ns;
+    // Before the first session the devices are being opened.
+    if (failed != monitor->driver_failed && monitor->heard_ever)
+        failover_say(failover, failed ? CARRICK_LOG_WARNING : CARRICK_LOG_NOTICE,
+                     failed ? "the interconnect driver of this node has failed: none of its links "
+                              "can be used, for reasons that lie here (carrick links shows them)"
+                            : "the interconnect driver of this node works again");
+    monitor->driver_failed = failed;
 }
 
 bool fo_monitor_look(struct failover *failover)
@@ -124,8 +190,8 @@ bool fo_monitor_look(struct failover *failover)
         if (failover->session && status.clients_still_ms == 0)
             fo_monitor_heard(failover);
     }
-    if (failover->session && (status.links_up > 0 || status.links == 0))
-        monitor->linked_awake_ns = monitor->awake_ns;
+    look_at_driver(failover, &status);
+    look_at_boot(monitor, &status);
     judge(failover, &status);
     monitor->lost =
         monitor->state == PARTNER_HUNG || monitor->state == PARTNER_UNREACHABLE ||

@@ -62,8 +62,42 @@ static enum group_state alone_without_arbiter(struct group *group)
     return ask_alone(group); // answered by itself
 }
 
+// The partner, which is a member and well as far as is known, is left to take the group over. It cannot be told: it sees
+// for itself that its owner is gone. Both ask the arbiter, so at most one of them serves.
+static void give_way(struct group *group, const char *why)
+{
+    const struct failover *failover = group->failover;
+    uint32_t ms = fo_timers_shift_ms(&failover->config.timers);
+
+    // Until it counts this node as lost, it does nothing.
+    if (!failover->monitor.lost)
+        ms += failover->config.timers.gone_ms;
+    step_down(group, why);
+    group->shift_until_ns = group->wait_until_ns = failover_now_ns(failover) + ms * MS;
+}
+
+// This node's own links are to blame: on the partner's side its clients are better off.
+static bool shifts(const struct group *group)
+{
+    const struct failover *failover = group->failover;
+    const struct monitor *monitor = &failover->monitor;
+
+    return monitor->driver_failed && !failover->config.stay && failover_has_arbiter(failover) &&
+           // Hung or stopped before the links went: it takes nothing over.
+           (monitor->state == PARTNER_UNREACHABLE || monitor->state == PARTNER_BOOTING);
+}
+
 static enum group_state go_alone(struct group *group)
 {
+    if (shifts(group)) {
+        give_way(group, "the interconnect driver of this node has failed, and the partner is to "
+                        "take the group over");
+        fo_group_reason(group,
+                        "the interconnect driver of this node has failed: %s is to take "
+                        "the group over",
+                        fo_group_peer_name(group));
+        return GROUP_UNDECIDED;
+    }
     return failover_has_arbiter(group->failover) ? ask_alone(group) : alone_without_arbiter(group);
 }
 
@@ -197,6 +231,25 @@ enum group_state fo_ask_not_had(struct group *group)
 
 // ---- alone, and the partner's return
 
+// What fails for the same cause again and again is tried less and less often.
+static void resync_later(struct group *group)
+{
+    uint64_t ms = group_timers(group)->retry_ms;
+
+    group->resync_at_ns = failover_now_ns(group->failover) +
+                          (ms << (group->resync_failures < 5 ? group->resync_failures : 5)) * MS;
+}
+
+static void resync_failed(struct group *group, const char *cause)
+{
+    if (strcmp(group->resync_cause, cause) != 0)
+        group->resync_failures = 0;
+    snprintf(group->resync_cause, sizeof group->resync_cause, "%s", cause);
+    group->resync_failures++;
+    resync_later(group);
+    fo_group_reason(group, "bringing the partner up to date failed: %.127s", cause);
+}
+
 enum group_state fo_alone_state(struct group *group)
 {
     struct failover *failover = group->failover;
@@ -220,6 +273,14 @@ enum group_state fo_alone_state(struct group *group)
         !fo_id_equal(theirs->generation.id, mine.generation.id))
         return GROUP_ALONE;
     fo_group_mirror(group, &mirror);
+    if (group->resync_failures > 0 && failover_now_ns(failover) < group->resync_at_ns)
+        return GROUP_ALONE;
+    if (mirror.connected && mirror.shelf.state == CARRICK_RESYNC_FAILED) {
+        // The shelves begin anew with a session, and not before.
+        resync_later(group);
+        failover_reset(failover, "the partner's shelves are to be brought up to date again");
+        return GROUP_ALONE;
+    }
     if (mirror.connected &&
         (mirror.log.state == CARRICK_RESYNC_RUNNING || mirror.log.state == CARRICK_RESYNC_EQUAL)) {
         fo_group_reason(group, "bringing the partner's copy up to date goes on");
@@ -266,10 +327,12 @@ enum group_state fo_resync_changed(struct group *group)
     if (mirror.log.state == CARRICK_RESYNC_FAILED || mirror.shelf.state == CARRICK_RESYNC_FAILED) {
         const struct carrick_resync *bad =
             mirror.log.state == CARRICK_RESYNC_FAILED ? &mirror.log : &mirror.shelf;
-        fo_group_reason(group, "bringing the partner up to date failed: %.127s", bad->cause);
-        return GROUP_ALONE; // again after retry_ms
+        resync_failed(group, bad->cause);
+        return GROUP_ALONE;
     }
-    if (mirror.log.state != CARRICK_RESYNC_EQUAL || mirror.shelf.state != CARRICK_RESYNC_EQUAL)
+    if (mirror.log.state != CARRICK_RESYNC_EQUAL ||
+        (mirror.shelf.state != CARRICK_RESYNC_EQUAL &&
+         !(failover->break_rules & FAILOVER_BREAK_EQUAL)))
         return GROUP_RESYNC;
     status = failover->logs_ops->set_mirror(group->log, CARRICK_MIRROR_JOINING, NULL);
     if (status != CARRICK_OK)
@@ -314,6 +377,7 @@ enum group_state fo_join_won(struct group *group)
 {
     group->failover->logs_ops->set_mirror(group->log, CARRICK_MIRROR_BOTH, NULL);
     group->unconnected_ns = 0;
+    group->resync_failures = 0;
     fo_group_reason(group, "both copies are members");
     return GROUP_BOTH;
 }
@@ -349,10 +413,10 @@ enum group_state fo_both_give(struct group *group)
     struct carrick_mirror_state mirror;
 
     fo_group_mirror(group, &mirror);
-    if (!mirror.connected) {
+    if (!mirror.connected || !fo_monitor_is_linked(group->failover)) {
         // No link is left to hand anything over by: this node stops, and its partner, which holds every acknowledged
         // write, takes the group over.
-        step_down(group, "an operator gives the group away while no link stands");
+        give_way(group, "an operator gives the group away while no link stands");
         fo_steps_answer(group, CARRICK_OK, "this node serves group %s no more; %s takes it over",
                         group->name, fo_group_peer_name(group));
         fo_group_reason(group, "given away by an operator");
@@ -390,11 +454,35 @@ enum group_state fo_hand_won(struct group *group)
         failover_now_ns(group->failover) + group_timers(group)->boot_wait_ms * MS;
     group->given_until_ns =
         failover_now_ns(group->failover) + group_timers(group)->handover_ms * MS;
+    // The session ends on the way, and may take its time to come back: that is no loss yet.
+    group->shift_until_ns =
+        failover_now_ns(group->failover) + fo_timers_shift_ms(group_timers(group)) * MS;
     fo_group_reason(group, "handed over to %s", fo_group_peer_name(group));
     failover_send(group, MESSAGE_HANDOVER);
-    fo_steps_answer(group, CARRICK_OK, "group %s is handed over to %s", group->name,
-                    fo_group_peer_name(group));
+    // That it was sent does not say that it came: who asked is answered when the partner says that it serves.
+    group->handing = group->token != 0;
     return GROUP_YIELD;
+}
+
+void fo_hand_heard(struct group *group)
+{
+    if (!group->handing)
+        return;
+    group->handing = false;
+    fo_steps_answer(group, CARRICK_OK, "group %s is handed over to %s, which serves it",
+                    group->name, fo_group_peer_name(group));
+}
+
+void fo_hand_unheard(struct group *group)
+{
+    if (!group->handing)
+        return;
+    group->handing = false;
+    fo_steps_answer(
+        group, CARRICK_ERR_TIMEOUT,
+        "group %s is given to %s and not served here any more, but %s has not said that "
+        "it serves it: look at 'carrick status' there",
+        group->name, fo_group_peer_name(group), fo_group_peer_name(group));
 }
 
 enum group_state fo_hand_not_had(struct group *group)

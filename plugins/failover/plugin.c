@@ -318,9 +318,12 @@ static void failover_ready(struct carrick_client *client,
         fo_group_copy(group, &mine);
         group->acknowledged_before = mine.acknowledged;
         group->theirs_known = false;
+        group->resync_at_ns = 0;
         failover_tell(group);
     }
     fo_monitor_heard(failover);
+    // A session comes up over a link, which may be counted as up a moment later.
+    failover->monitor.linked_awake_ns = failover->monitor.awake_ns;
     look_at_partner(failover);
     groups_fire(failover, EVENT_READY);
     send_due(failover);

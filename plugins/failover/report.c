@@ -142,11 +142,20 @@ struct json_object *fo_report_all(struct failover *failover, bool detail)
     add_number(partner, "age_ms", (now_ns - monitor->since_ns) / MS);
     if (monitor->heard_ever)
         add_number(partner, "silent_ms", (monitor->awake_ns - monitor->heard_awake_ns) / MS);
+    fo_report_text(partner, "boot_stage", fo_boot_stage_name(monitor->boot_stage));
+    if (monitor->boots) {
+        add_number(partner, "boot_age_ms", (monitor->awake_ns - monitor->boot_awake_ns) / MS);
+        json_object_object_add(partner, "boots_in_time",
+                               json_object_new_boolean(fo_monitor_boots_in_time(failover)));
+    }
     add_number(partner, "losses", monitor->losses);
     json_object_object_add(object, "partner", partner);
     fo_report_text(object, "arbiter",
                    failover->arbiter ? failover->arbiter_ops->name(failover->arbiter) : "none");
     fo_report_text(object, "on_mirror_loss", failover->config.go_on ? "continue" : "hold");
+    fo_report_text(object, "on_driver_failure", failover->config.stay ? "stay" : "shift");
+    json_object_object_add(object, "driver_failed",
+                           json_object_new_boolean(monitor->driver_failed));
     return object;
 }
 

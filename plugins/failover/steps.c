@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { SHADOW_CHECKS = 8 }; // that a shadow makes after its start, stall_ms apart
+
 // ---- deciding
 
 // The partner says how far its copy is, but not with each record: what was acknowledged since the session began is in
@@ -25,9 +27,16 @@ void fo_group_decide(struct group *group, struct decide_out *out)
 {
     struct failover *failover = group->failover;
     const struct carrick_host *base = failover->host->base;
+    // An operator's word goes before the patience with a node that boots.
+    bool waited = failover_now_ns(failover) >= group->wait_until_ns &&
+                  (group->token != 0 || !fo_monitor_boots_in_time(failover));
     bool there = group->theirs_known && failover->session && !failover->monitor.lost;
     struct carrick_log_copy mine, theirs = group->theirs.copy;
 
+    // Who gives way goes by nothing that was said before the links went: the partner is on its way to take over.
+    if (failover_now_ns(failover) < group->shift_until_ns && !failover->monitor.linked &&
+        theirs.role != CARRICK_LOG_OWNER)
+        there = false;
     fo_group_copy(group, &mine);
     theirs_at_least(group, &mine, &theirs);
     fo_decide(&(struct decide_in){.me = base->node,
@@ -40,7 +49,7 @@ void fo_group_decide(struct group *group, struct decide_out *out)
                                              : group->record_fresh           ? DECIDE_HAVE_RECORD
                                                                              : DECIDE_UNREAD,
                                   .record = &group->record,
-                                  .waited = failover_now_ns(failover) >= group->wait_until_ns,
+                                  .waited = waited,
                                   .go_on = failover->config.go_on},
               out);
 }
@@ -63,9 +72,11 @@ enum group_state fo_step_deciding(struct group *group)
     if (out.action != DECIDE_FOLLOW && failover_now_ns(failover) < group->given_until_ns &&
         !(failover->monitor.lost && failover_has_arbiter(failover)))
         return GROUP_YIELD;
-    if (out.action != DECIDE_READ)
+    // While it gives way, the reason for that is the one to be told.
+    bool gives_way = out.action == DECIDE_WAIT && failover_now_ns(failover) < group->shift_until_ns;
+    if (out.action != DECIDE_READ && !gives_way)
         fo_group_reason(group, "%s", out.reason);
-    if (out.action == DECIDE_WAIT && out.reason != group->waits_for)
+    if (out.action == DECIDE_WAIT && out.reason != group->waits_for && !gives_way)
         failover_say(failover, CARRICK_LOG_NOTICE, "group %s waits: %s", group->name, out.reason);
     if (out.action != DECIDE_READ)
         group->waits_for = out.action == DECIDE_WAIT ? out.reason : NULL;
@@ -111,6 +122,8 @@ static enum group_state deciding_ended(struct group *group)
     if (!group->failover->monitor.lost)
         group->wait_until_ns =
             failover_now_ns(group->failover) + group_timers(group)->boot_wait_ms * MS;
+    if (group->wait_until_ns < group->shift_until_ns)
+        group->wait_until_ns = group->shift_until_ns;
     return fo_step_deciding(group);
 }
 
@@ -119,6 +132,8 @@ static enum group_state deciding_lost(struct group *group)
     uint64_t until_ns =
         failover_now_ns(group->failover) + group_timers(group)->takeover_delay_ms * MS;
 
+    if (until_ns < group->shift_until_ns)
+        until_ns = group->shift_until_ns;
     if (group->wait_until_ns > until_ns)
         group->wait_until_ns = until_ns;
     return fo_step_deciding(group);
@@ -127,6 +142,7 @@ static enum group_state deciding_lost(struct group *group)
 static enum group_state deciding_take(struct group *group)
 {
     group->wait_until_ns = failover_now_ns(group->failover);
+    group->shift_until_ns = 0;
     if (group->forced)
         return fo_step_begin_take(group, CLAIM_FORCE);
     return fo_step_deciding(group);
@@ -189,6 +205,8 @@ enum group_state fo_step_follow(struct group *group, const struct decide_out *ou
     fo_group_copy(group, &mine);
     group->shadow_of = group->theirs_incarnation;
     group->was_shadow = false;
+    group->shift_until_ns = 0;
+    fo_hand_heard(group);
     if (follows_already(group, &mine, out))
         return GROUP_SHADOW;
     if (mine.role == CARRICK_LOG_SHADOW)
@@ -259,6 +277,33 @@ static enum group_state shadow_lost(struct group *group)
     return GROUP_LOST;
 }
 
+// A node that ended in the middle of a claim does not know any more that its change may come to stand, now or some time
+// later; and its partner, which it follows, does not ask as long as nothing happens. So it looks for a while.
+static bool check_is_due(const struct group *group, const struct carrick_log_copy *mine)
+{
+    const struct failover *failover = group->failover;
+
+    return group->checks < SHADOW_CHECKS && mine->member && failover_has_arbiter(failover) &&
+           failover->session && !failover->monitor.lost && !group->unsettled &&
+           group->claim.purpose == CLAIM_NONE && failover_now_ns(failover) >= group->check_at_ns;
+}
+
+static enum group_state shadow_looked(struct group *group)
+{
+    const struct carrick_arbiter_record *record = &group->record;
+    struct carrick_log_copy mine;
+
+    fo_group_copy(group, &mine);
+    // Named as the only member, though it follows: it won that in an earlier life.
+    if (!mine.member || !fo_record_is_sole_member(record, group->failover->host->base->node) ||
+        !fo_id_equal(record->parent, mine.generation.id))
+        return GROUP_SHADOW;
+    group->unsettled = true;
+    group->unsettled_expected = record->number;
+    memcpy(group->unsettled_generation, record->generation, sizeof group->unsettled_generation);
+    return GROUP_SHADOW;
+}
+
 static enum group_state shadow_late(struct group *group)
 {
     struct carrick_log_copy mine;
@@ -270,6 +315,11 @@ static enum group_state shadow_late(struct group *group)
         return GROUP_LOST;
     if (group->unsettled && group->claim.purpose == CLAIM_NONE)
         fo_claim_begin(group, CLAIM_RESTORE);
+    if (check_is_due(group, &mine)) {
+        group->checks++;
+        group->check_at_ns = failover_now_ns(group->failover) + group_timers(group)->stall_ms * MS;
+        fo_claim_begin(group, CLAIM_LOOK);
+    }
     // The owner's word may have come while this group was on its way to take over and back.
     if (group->theirs_known && group->failover->session && !group->failover->monitor.lost)
         return shadow_state(group);
@@ -415,12 +465,13 @@ const struct group_row fo_group_table[] = {
     {GROUP_SHADOW, EVENT_HANDOVER, shadow_handover},
     {GROUP_SHADOW, EVENT_DEADLINE, shadow_late},
     {GROUP_SHADOW, EVENT_WON, shadow_restored},
+    {GROUP_SHADOW, EVENT_LOOKED, shadow_looked},
     {GROUP_SHADOW, EVENT_TAKE, fo_shadow_take},
 
     {GROUP_LOST, EVENT_BACK, stay_shadow},
     {GROUP_LOST, EVENT_STATE, shadow_state},
     {GROUP_LOST, EVENT_HANDOVER, shadow_handover},
-    {GROUP_LOST, EVENT_DEADLINE, fo_lost_look},
+    {GROUP_LOST, EVENT_DEADLINE, fo_lost_late},
     {GROUP_LOST, EVENT_TAKE, fo_shadow_take},
 
     {GROUP_LOST_LOOK, EVENT_LOOKED, fo_lost_looked},

@@ -14,6 +14,7 @@ enum group_state fo_steps_become_shadow(struct group *group,
 // ---- take.c: on the way to serving
 enum group_state fo_shadow_take(struct group *group);
 enum group_state fo_lost_look(struct group *group);
+enum group_state fo_lost_late(struct group *group);
 enum group_state fo_lost_looked(struct group *group);
 enum group_state fo_lost_not_had(struct group *group);
 enum group_state fo_take_fenced(struct group *group);
@@ -51,5 +52,8 @@ enum group_state fo_quiet_changed(struct group *group);
 enum group_state fo_quiet_over(struct group *group);
 enum group_state fo_hand_won(struct group *group);
 enum group_state fo_hand_not_had(struct group *group);
+// The partner that was handed the group says that it serves it; or nothing came of it, or not in time.
+void fo_hand_heard(struct group *group);
+void fo_hand_unheard(struct group *group);
 
 #endif

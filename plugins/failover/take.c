@@ -37,13 +37,29 @@ enum group_state fo_lost_look(struct group *group)
     return GROUP_LOST_LOOK;
 }
 
+// A node whose own links have failed leaves the first word to the other, as an owner does that gives way; and for longer,
+// so that of two such nodes the owner goes on.
+enum group_state fo_lost_late(struct group *group)
+{
+    const struct failover *failover = group->failover;
+    const struct timers *timers = group_timers(group);
+    uint64_t until_ns =
+        group->state_since_ns + (fo_timers_shift_ms(timers) + timers->takeover_delay_ms) * MS;
+
+    if (failover->monitor.driver_failed && !failover->config.stay &&
+        failover_now_ns(failover) < until_ns)
+        return GROUP_LOST;
+    return fo_lost_look(group);
+}
+
 enum group_state fo_lost_looked(struct group *group)
 {
     const char *me = group->failover->host->base->node;
     struct carrick_log_copy mine;
 
     fo_group_copy(group, &mine);
-    if (failover_has_arbiter(group->failover) && !fo_copy_is_current(&mine, me, &group->record)) {
+    if (failover_has_arbiter(group->failover) && !fo_copy_is_current(&mine, me, &group->record) &&
+        !(group->failover->break_rules & FAILOVER_BREAK_FOUND)) {
         fo_group_reason(group,
                         "the owner is lost, but the arbiter's record does not name this copy as "
                         "one that holds every acknowledged write");

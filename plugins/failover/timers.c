@@ -21,6 +21,7 @@ const struct timers_row fo_timers_rows[TIMERS_COUNT] = {
     ROW(retry_ms, "between two attempts"),
     ROW(hello_ms, "for the partner's first word in a session"),
     ROW(boot_wait_ms, "for the partner after a start, before serving alone"),
+    ROW(boot_ms, "for a partner that is seen to boot, before serving alone"),
     ROW(fence_ms, "for a session to end"),
     ROW(serve_ms, "for scan and replay of the log"),
     ROW(join_ms, "for the partner to confirm that it is equal"),
@@ -44,6 +45,7 @@ static const struct {
       .retry_ms = 500,
       .hello_ms = 3000,
       .boot_wait_ms = 10000,
+      .boot_ms = 120000,
       .fence_ms = 10000,
       .serve_ms = 60000,
       .join_ms = 5000,
@@ -61,6 +63,7 @@ static const struct {
       .retry_ms = 200,
       .hello_ms = 1500,
       .boot_wait_ms = 5000,
+      .boot_ms = 120000,
       .fence_ms = 5000,
       .serve_ms = 60000,
       .join_ms = 2500,
@@ -145,4 +148,9 @@ uint32_t fo_timers_owner_hung_ms(const struct timers *timers)
 uint32_t fo_timers_shadow_lost_ms(const struct timers *timers)
 {
     return timers->beat_ms + timers->gone_ms;
+}
+
+uint32_t fo_timers_shift_ms(const struct timers *timers)
+{
+    return fo_timers_owner_lost_ms(timers) + timers->claim_ms;
 }

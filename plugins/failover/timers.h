@@ -19,14 +19,16 @@ struct timers {
     uint32_t retry_ms;   // between two attempts at what failed
     uint32_t hello_ms;   // for the partner's first word in a session
     uint32_t boot_wait_ms; // for the partner, before a node serves alone after its start
-    uint32_t fence_ms;     // for a session to end, before it is said aloud that it does not
-    uint32_t serve_ms;     // for the log to be scanned and replayed
-    uint32_t join_ms;      // for the partner to confirm that its copy is equal
-    uint32_t handover_ms;  // for what is in flight, in a hand-over
-    uint32_t hook_ms;      // for one command of "hooks"
+    uint32_t
+        boot_ms; // for a partner whose boot can be seen, from its first sign of life to its monitor's
+    uint32_t fence_ms;    // for a session to end, before it is said aloud that it does not
+    uint32_t serve_ms;    // for the log to be scanned and replayed
+    uint32_t join_ms;     // for the partner to confirm that its copy is equal
+    uint32_t handover_ms; // for what is in flight, in a hand-over
+    uint32_t hook_ms;     // for one command of "hooks"
 };
 
-#define TIMERS_COUNT 16u
+#define TIMERS_COUNT 17u
 
 struct timers_row {
     const char *name;
@@ -48,5 +50,7 @@ fo_timers_owner_lost_ms(const struct timers *timers); // a killed owner, until i
 uint32_t fo_timers_owner_hung_ms(const struct timers *timers);
 uint32_t
 fo_timers_shadow_lost_ms(const struct timers *timers); // a killed shadow, until the owner asks
+// For a partner that is to take a group over and cannot be told: as long as that takes it at most.
+uint32_t fo_timers_shift_ms(const struct timers *timers);
 
 #endif

@@ -304,7 +304,7 @@ def completion_knows_commands_and_names(world):
     check(complete(world, *there, "link", "down", "") == ["left", "right"], "names of links")
     check(complete(world, *there, "link", "down", "l") == ["left"], "names that begin so")
     check(complete(world, *there, "client", "e") == ["echo"], "names of clients")
-    for words in re.findall(r"^  ([a-z]+)", run(tool, "--help").split("options:")[0], re.M):
+    for words in re.findall(r"^  ([a-z-]+)", run(tool, "--help").split("options:")[0], re.M):
         check(words in complete(world, tool, words[:2]), f"{words} is a command that is not completed")
     check("--watch" in complete(world, tool, "status", "--"), "options")
     check(complete(world, tool, "--socket", "/nowhere", "link", "down", "") == [], "no daemon, no names")
@@ -316,7 +316,7 @@ def help_for_every_command(world):
     overview = run(tool, "--help")
     for words in ("status", "links", "clients", "vis", "plugins", "stats", "events", "config check", "plugin inspect",
                   "session reset", "link down", "link up", "client", "failover", "takeover", "handover", "giveback",
-                  "reload", "version"):
+                  "doctor", "boot-stage", "reload", "version"):
         check(words in overview, f"{words} is not in the overview")
         text = run(tool, *words.split(), "--help")
         check(f"carrick {words}" in text and "--json" in text, text)

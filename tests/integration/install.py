@@ -42,12 +42,16 @@ def all_is_there(destdir):
         "share/man/man1/carrick.1", "share/man/man5/carrick.json.5", "share/man/man8/carrickd.8",
         "sbin/carrick-host", "lib/libcarrick.a", "lib/libcarrick.so", "lib/pkgconfig/libcarrick.pc",
         "lib/carrick/plugins/nvram_shadow.so", "lib/carrick/plugins/shelf.so", "lib/carrick/plugins/failover.so",
-        "lib/carrick/plugins/mailbox.so",
+        "lib/carrick/plugins/mailbox.so", "lib/systemd/system/carrick-serving.service",
+        "share/carrick/initramfs/carrick-early", "share/initramfs-tools/hooks/carrick",
+        "share/initramfs-tools/conf-hooks.d/carrick",
     }
     if (BUILD / "plugins/etcd.so").exists():
         wanted.add("lib/carrick/plugins/etcd.so")
     if (BUILD / "nbdkit/nbdkit-carrick-plugin.so").exists():
         wanted.add("lib/nbdkit/plugins/nbdkit-carrick-plugin.so")
+    wanted |= {f"share/initramfs-tools/scripts/{stage}/carrick"
+               for stage in ("init-premount", "local-bottom", "nfs-bottom", "init-bottom")}
     wanted |= {f"include/carrick/{header.name}" for header in (TOP / "include/carrick").glob("*.h")}
     missing = {ROOT + name for name in wanted} - there
     assert not missing, f"missing: {sorted(missing)}"
@@ -74,7 +78,8 @@ def pkg_config_answers(destdir):
 
 
 def paths_are_filled_in(destdir):
-    for name in ("lib/pkgconfig/carrick.pc", "lib/systemd/system/carrickd.service"):
+    for name in ("lib/pkgconfig/carrick.pc", "lib/systemd/system/carrickd.service",
+                 "share/initramfs-tools/hooks/carrick", "share/carrick/initramfs/carrick-early"):
         assert not re.search(r"@[a-z_]+@", text(destdir, name)), name
         for place in (str(destdir), str(TOP), str(BUILD)):
             assert place not in text(destdir, name), f"{name} names {place}"
@@ -83,7 +88,8 @@ def paths_are_filled_in(destdir):
 
 def modes_are_right(destdir):
     for path in (destdir / ROOT).rglob("*"):
-        if path.is_dir() or path.parent.name in ("bin", "sbin") or ".so" in path.name:
+        programs = ("bin", "sbin", "initramfs")
+        if path.is_dir() or path.parent.name in programs or ".so" in path.name or "initramfs-tools" in str(path):
             assert path.stat().st_mode & 0o777 == 0o755, path
         else:
             assert path.stat().st_mode & 0o777 == 0o644, path

@@ -154,12 +154,12 @@ class Node:
         prefix = ["ip", "netns", "exec", self.netns] if self.netns else []
         return [str(word) for word in [*prefix, *command]]
 
-    def start(self, follow=True, wait=True):
+    def start(self, follow=True, wait=True, options=()):
         check(self.process is None, f"{self.name} runs already")
         self.socket.unlink(missing_ok=True)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                self.inside(self.binary, "--config", self.config_path, "--node", self.name),
+                self.inside(self.binary, "--config", self.config_path, "--node", self.name, *options),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.world.environment())
         self.world.processes.append(self.process)
         if wait:

@@ -4,7 +4,7 @@
 import json
 import pathlib
 
-from lib import BUILD, ECHO, CommandError, check, loopback_link, main, manager, run, test
+from lib import BUILD, ECHO, CommandError, check, loopback_link, main, manager, run, test, wait_for
 
 
 def config_text(world):
@@ -60,7 +60,7 @@ def the_good_one_is_good(world):
     code, out = tool("config", "check", path)
     check(code == 0 and "good" in out, out)
     code, out = tool("config", "check", path, "--json")
-    check(code == 0 and json.loads(out) == {"file": str(path), "ok": True, "errors": []}, out)
+    check(code == 0 and json.loads(out) == {"file": str(path), "ok": True, "errors": [], "notes": []}, out)
     code, out = tool("config", "check", path, "--node", "gamma")
     check(code == 2 and "alpha" in out, out)
 
@@ -125,6 +125,54 @@ def a_plugin_that_is_not_required_may_be_missing(world):
     check(code == 0 and "note" in out and "extra" in out, out)
 
 
+def storage(place, mailbox):
+    clients = [
+        {"name": "nvram", "plugin": "nvram_shadow", "config": {"groups": [
+            {"name": "g1", "home": "alpha", "log_bytes": 4 << 20, "backing": "file", "path": f"{place}/%n/g1.log",
+             "level": "persistent"}]}},
+        {"name": "shelf", "plugin": "shelf", "config": {"socket": f"{place}/%n/block", "shelves": [
+            {"name": "disk1", "group": "g1", "path": f"{place}/%n/disks/disk1.img", "bytes": 1 << 20}]}},
+        {"name": "failover", "plugin": "failover", "config": {}},
+    ]
+    return [manager(clients=clients, arbiter={"plugin": "mailbox", "config": {"directory": str(mailbox)}})]
+
+
+@test
+def directories_that_are_not_there_are_told(world):
+    """Each once, with who wants it and how it is made: by the check beforehand, and by the daemon that does not start."""
+    place, mailbox = world.dir / "store", world.dir / "letters"
+    node = world.node("alpha", world.config(storage(place, mailbox)))
+    code, out = tool("config", "check", node.config_path, "--node", "alpha")
+    check(code == 0 and "good" in out, out)
+    for who, directory in (("arbiter mailbox", mailbox), ("client nvram", place / "alpha"),
+                           ("client shelf", place / "alpha/disks")):
+        check(f"note: {who}: there is no directory {directory} on this node" in out, out)
+        check(f"mkdir -p {directory}" in out, out)
+    notes = json.loads(tool("config", "check", node.config_path, "--node", "beta", "--json")[1])["notes"]
+    check(len(notes) >= 3 and all("alpha" not in note for note in notes), f"{notes}")
+    check("note" not in tool("config", "check", node.config_path)[1], "told of a node that this machine is not")
+    mailbox.mkdir()
+    for made, who, missing in ((world.dir, "client nvram", place / "alpha"),
+                               (place / "alpha", "client shelf", place / "alpha/disks")):
+        made.mkdir(parents=True, exist_ok=True)
+        node.start(follow=False, wait=False)
+        check(node.wait_exit() > 0, "it started")
+        log = node.log()
+        check(f"{who}:" in log and f"there is no directory {missing} for " in log and f"mkdir -p {missing}" in log, log)
+    (place / "alpha/disks").mkdir()
+    code, out = tool("config", "check", node.config_path, "--node", "alpha")
+    check(code == 0 and "note" not in out, out)
+
+
+@test
+def a_partner_that_does_not_listen_is_told_from_one_that_is_not_there(world):
+    one = manager(clients=[ECHO])
+    node = world.node("alpha", world.config([one]))
+    node.start()
+    wait_for(lambda: "beta answers, but nothing listens there" in node.link("left")["cause"], "the cause of the link")
+    check("refused" in node.cli_code("status")[1], "status does not say it")
+
+
 @test
 def plugin_files_are_inspected(world):
     echo = next(d for d in map(pathlib.Path, world.config()["plugin_dirs"]) if (d / "echo.so").exists())
@@ -138,6 +186,8 @@ def plugin_files_are_inspected(world):
     for path, word in ((junk, "junk.so"), (world.dir / "none.so", "none.so"), ("/usr/lib/os-release", "os-release")):
         code, out = tool("plugin", "inspect", path)
         check(code == 1 and "refused" in out and word in out, out)
+    code, out = tool("plugin", "inspect", "tcpp")
+    check(code == 1 and "no plugin of that name" in out and "/tcpp.so" in out, out)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ hand-over without a link, a pair without an arbiter. Words and exit statuses in 
 import json
 import pathlib
 import select
+import signal
 
 from lib import CommandError, check, main, run, test, wait_for
 from nbd_load import BLOCK, READ, WRITE, Nbd, block_of
@@ -309,6 +310,7 @@ def forced_without_arbiter_and_the_other_returns(world):
     write(storage, "alpha", 1, 10)
     storage.alpha.kill()
     storage.beta.start()
+    wait_for(lambda: (storage.group("beta") or {"copy": {}})["copy"].get("condition") == "whole", "beta to have read its log")
     says(storage.beta, 0, ("group g1 is served here",), "takeover", "g1", "--force")
     write(storage, "beta", 2, 20)
     storage.alpha.start()
@@ -346,6 +348,45 @@ def handover_without_a_link(world):
     says(storage.beta, 0, ("is handed over to alpha",), "giveback", "g1")
     storage.wait_protected(30)
     check_block(storage, "alpha", 0, 2)
+    storage.check_copies()
+
+
+@test
+def handover_right_after_the_last_link_went(world):
+    """Nobody has noticed yet that nothing can be sent any more. What the command says is what is so."""
+    storage = pair(world, {"gone_ms": 1000, "still_ms": 1500, "stall_ms": 1500})
+    for number in range(1, 5):
+        owner = "alpha" if storage.group("alpha")["role"] == "owner" else "beta"
+        other = "beta" if owner == "alpha" else "alpha"
+        write(storage, owner, 0, number)
+        links(storage.nodes[owner], "down")
+        says(storage.nodes[owner], 0, (f"serves group g1 no more; {other} takes it over",), "handover", "g1")
+        check(storage.group(owner)["role"] != "owner", f"{owner} still serves")
+        storage.wait_state(other, "alone")
+        check_block(storage, other, 0, number)
+        check(storage.group(owner)["role"] != "owner", f"{owner} took the group back")
+        links(storage.nodes[owner], "up")
+        storage.wait_protected(30)
+        check(storage.group(other)["role"] == "owner", "the group moved back by itself")
+    storage.check_copies()
+
+
+@test
+def handover_is_answered_when_the_other_serves(world):
+    storage = pair(world)
+    for number in range(4):
+        owner, other = ("alpha", "beta") if number % 2 == 0 else ("beta", "alpha")
+        says(storage.nodes[owner], 0, (f"is handed over to {other}, which serves it",), "handover", "g1")
+        check(storage.group(other)["role"] == "owner", f"{other} does not serve")
+        storage.wait_protected(30)
+    # It cannot answer, and the record names it.
+    storage.beta.signal(signal.SIGSTOP)
+    try:
+        got, text = storage.alpha.cli_code("handover", "g1")
+    finally:
+        storage.beta.signal(signal.SIGCONT)
+    check(got == 1, f"a hand-over to a node that stands still is called done: {text}")
+    storage.wait_protected(30)
     storage.check_copies()
 
 

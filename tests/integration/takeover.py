@@ -249,5 +249,116 @@ def links_flap(world):
     finish(storage, load)
 
 
+# ---- the driver of a node's interconnect
+
+
+def owner_of(storage):
+    return next((name for name in storage.nodes if (storage.group(name) or {}).get("role") == "owner"), None)
+
+
+def shifts(world, fail, mend):
+    """The flow moves to beta's shelf by itself: alpha's clients reconnect there, and nothing that was acknowledged is lost."""
+    net = Net(world)
+    storage, load = begin(world, net=net, timers="fast")
+    at, told = time.monotonic(), len(storage.alpha.log())
+    fail(net, storage)
+    wait_for(lambda: owner_of(storage) == "beta", "beta to own the group", 20)
+    storage.wait_state("beta", "alone")
+    storage.wait_state("alpha", "stale", "waiting")
+    wait_answers(load)
+    check(load.answers_since(at) >= 100, "users are not served")
+    check("the interconnect driver of this node has failed" in storage.alpha.log(), "alpha does not say why")
+    check("group g1: alone" not in storage.alpha.log()[told:], "alpha went on by itself")
+    check("driver of this node has failed" in storage.alpha.cli("failover"), "carrick failover does not say it")
+    mend(net, storage)
+    storage.wait_protected(60)
+    check(owner_of(storage) == "beta", "the group moved back by itself")
+    storage.beta.cli("giveback", "g1")
+    wait_for(lambda: owner_of(storage) == "alpha", "alpha to own the group again", 15)
+    storage.wait_protected(30)
+    wait_answers(load)
+    finish(storage, load)
+
+
+@test
+@needs_root
+def driver_of_the_owner_switched_off(world):
+    """Every interface of alpha is down, as a driver leaves it that was unloaded; beta only sees no carrier."""
+    shifts(world, lambda net, _: [net.cut("alpha", link) for link in net.links],
+           lambda net, _: [net.mend("alpha", link) for link in net.links])
+
+
+@test
+@needs_root
+def links_of_the_owner_taken_down(world):
+    shifts(world, lambda net, storage: [storage.alpha.cli("link", "down", link) for link in net.links],
+           lambda net, storage: [storage.alpha.cli("link", "up", link) for link in net.links])
+
+
+@test
+@needs_root
+def driver_of_the_owner_where_nobody_takes_over(world):
+    """Its partner is killed in the same moment: the owner stops, waits for it in vain, and goes on alone."""
+    net = Net(world)
+    storage, load = begin(world, net=net, timers="fast")
+    for link in net.links:
+        net.cut("alpha", link)
+    storage.beta.kill()
+    storage.wait_state("alpha", "alone", timeout_s=20)
+    check("group g1: stops serving: the interconnect driver" in storage.alpha.log(), "it did not give way first")
+    wait_answers(load)
+    for link in net.links:
+        net.mend("alpha", link)
+    storage.beta.start(follow=False, wait=False)
+    storage.wait_protected(60)
+    check(owner_of(storage) == "alpha", "the group moved")
+    finish(storage, load)
+
+
+@test
+@needs_root
+def one_device_of_two_shifts_nothing(world):
+    net = Net(world)
+    storage, load = begin(world, net=net, timers="fast")
+    net.cut("alpha", "left")
+    wait_for(lambda: storage.alpha.link("left")["state"] != "up", "the link to be down")
+    wait_answers(load, 500)
+    check(owner_of(storage) == "alpha" and storage.state("alpha") == "protected", "the group moved, or lost its shadow")
+    net.mend("alpha", "left")
+    finish(storage, load)
+
+
+@test
+@needs_root
+def driver_of_the_shadow_shifts_nothing(world):
+    net = Net(world)
+    storage, load = begin(world, net=net, timers="fast")
+    for link in net.links:
+        net.cut("beta", link)
+    storage.wait_state("alpha", "alone", timeout_s=20)
+    wait_answers(load, 500)
+    check(owner_of(storage) == "alpha", "the group moved")
+    for link in net.links:
+        net.mend("beta", link)
+    storage.wait_protected(60)
+    finish(storage, load)
+
+
+@test
+@needs_root
+def driver_of_the_owner_may_fail_where_it_is_to_stay(world):
+    net = Net(world)
+    storage, load = begin(world, net=net, timers="fast", on_driver_failure="stay")
+    for link in net.links:
+        net.cut("alpha", link)
+    storage.wait_state("alpha", "alone", timeout_s=20)
+    wait_answers(load)
+    check(owner_of(storage) == "alpha", "the group moved")
+    for link in net.links:
+        net.mend("alpha", link)
+    storage.wait_protected(60)
+    finish(storage, load)
+
+
 if __name__ == "__main__":
     main()

@@ -96,10 +96,37 @@ Test(config_good, client_is_read)
     cr_expect_str_eq(echo->config.json, "{\"size\":4096}");
     cr_expect_str_eq(log->plugin, "shadow");
     cr_expect(log->required, "the default");
+    cr_expect_not(log->early, "the default");
     cr_expect_eq(log->isolation, CONFIG_ISOLATION_INLINE);
     cr_expect_str_eq(log->config.json, "{}");
     cr_expect_str_eq(log->config.pointer, "/managers/0/clients/1/config");
     config_free(config);
+}
+
+Test(config_good, what_is_early_is_kept_and_the_hash_is_of_the_whole)
+{
+    static const char text[] =
+        "{\"cluster\":\"store\",\"key_file\":\"/k\",\"nodes\":[\"a\",\"b\"],\"managers\":[{"
+        "\"name\":\"%s\",\"arbiter\":{\"plugin\":\"mailbox\"},\"links\":[{\"name\":\"l\","
+        "\"transport\":\"tcp\",\"nodes\":{\"a\":{},\"b\":{}}}],\"clients\":["
+        "{\"name\":\"one\",\"plugin\":\"p\"},{\"name\":\"two\",\"plugin\":\"p\",\"early\":%s},"
+        "{\"name\":\"three\",\"plugin\":\"p\"}]}]}";
+    for (int early = 0; early < 2; early++) {
+        char whole[512];
+        snprintf(whole, sizeof whole, text, "main", early ? "true" : "false");
+        struct config *config = config_text_parse(whole);
+        const struct config_manager *manager = &config->managers[0];
+        uint8_t before[CONFIG_HASH_BYTES];
+
+        memcpy(before, config->hash, sizeof before);
+        config_keep_early(config);
+        cr_assert_eq(manager->clients_count, early ? 1 : 0);
+        if (early)
+            cr_expect_str_eq(manager->clients[0].name, "two");
+        cr_expect_str_eq(manager->arbiter.plugin, early ? "mailbox" : "");
+        cr_expect_arr_eq(config->hash, before, sizeof before);
+        config_free(config);
+    }
 }
 
 Test(config_good, all_that_is_optional_has_its_default)
@@ -116,7 +143,7 @@ Test(config_good, all_that_is_optional_has_its_default)
     cr_expect_str_eq(manager->profile, "normal");
     cr_expect_eq(manager->poll_us, 0);
     cr_expect_eq(manager->lanes, 2);
-    cr_expect_eq(manager->overstay_us, 1000);
+    cr_expect_eq(manager->overstay_us, 10000);
     cr_expect_eq(manager->partner_memory_mib, 8192);
     cr_expect_str_eq(manager->policy.plugin, "round_robin");
     cr_expect_str_eq(manager->policy.config.json, "{}");

@@ -125,7 +125,9 @@ Test(config_schema, items_are_compared_by_value)
 
 Test(config_schema, shipped_examples_are_good)
 {
-    static const char *const files[] = {"examples/carrick.json", "examples/one-machine.json"};
+    static const char *const files[] = {
+        "examples/config/smallest.json", "examples/config/one-machine.json",
+        "examples/config/pair.json", "examples/config/pair-etcd.json"};
     static struct config_errors errs;
 
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
@@ -197,7 +199,7 @@ Test(config_schema, manual_has_every_key_and_range)
 Test(config_schema, manual_shows_the_first_example)
 {
     char *manual = read_file("man/carrick.json.5");
-    char *example = read_file("examples/carrick.json");
+    char *example = read_file("examples/config/smallest.json");
 
     cr_expect_not_null(strstr(manual, example));
     free(manual);

@@ -33,7 +33,11 @@ Test(failover_config, good_sections)
 
     accepted("{}", &config);
     cr_assert_eq(config.timers.gone_ms, 200);
-    cr_assert(!config.go_on);
+    cr_assert(!config.go_on && !config.stay);
+    accepted("{\"on_driver_failure\":\"stay\"}", &config);
+    cr_assert(config.stay);
+    accepted("{\"on_driver_failure\":\"shift\"}", &config);
+    cr_assert(!config.stay);
     accepted("{\"timers\":\"fast\",\"on_mirror_loss\":\"continue\"}", &config);
     cr_assert_eq(config.timers.gone_ms, 60);
     cr_assert(config.go_on);
@@ -48,13 +52,15 @@ Test(failover_config, good_sections)
 Test(failover_config, mistakes_name_their_place)
 {
     refused("[]", "", "object");
-    refused("{\"timer\":1}", "/timer", "timers, on_mirror_loss and hooks");
+    refused("{\"timer\":1}", "/timer", "timers, on_mirror_loss, on_driver_failure and hooks");
     refused("{\"timers\":\"quick\"}", "/timers", "\"default\" or \"fast\"");
     refused("{\"timers\":5}", "/timers", "\"fast\"");
     refused("{\"timers\":{\"gone\":5}}", "/timers/gone", "no timer");
     refused("{\"timers\":{\"gone_ms\":\"5\"}}", "/timers/gone_ms", "whole milliseconds");
     refused("{\"timers\":{\"gone_ms\":4}}", "/timers/gone_ms", "from 5");
     refused("{\"on_mirror_loss\":\"go\"}", "/on_mirror_loss", "\"hold\" or \"continue\"");
+    refused("{\"on_driver_failure\":\"go\"}", "/on_driver_failure", "\"shift\" or \"stay\"");
+    refused("{\"on_driver_failure\":1}", "/on_driver_failure", "\"shift\" or \"stay\"");
     refused("{\"hooks\":{\"started\":[\"/bin/true\"]}}", "/hooks/started", "protected");
     refused("{\"hooks\":{\"serving\":[]}}", "/hooks/serving", "array");
     refused("{\"hooks\":{\"serving\":[\"true\"]}}", "/hooks/serving/0", "absolute path");

@@ -419,8 +419,9 @@ Test(failover_pair, who_handed_over_under_load_leaves_it_to_the_other)
         world_run(world, 1);
     }
     world->fence_hangs = true; // long enough to hear the partner and to ask the arbiter
-    node_command(ALPHA, "handover", "{\"group\":\"g1\"}");
-    world_run(world, 50);
+    ALPHA->ops->command(ALPHA->client, "handover", "{\"group\":\"g1\"}", 1);
+    world_run(world, 100);
+    cr_assert_eq(ALPHA->replies, 0, "answered before the partner has said that it serves");
     world->fence_hangs = false;
     world->reset_due = true;
     RUN_UNTIL(world, serves(BETA) && both_protected(world), 3000);
@@ -434,9 +435,197 @@ Test(failover_pair, an_owner_that_ends_after_it_handed_over_is_replaced)
 {
     struct world *world = world_protected(plain);
 
-    node_command(ALPHA, "handover", "{\"group\":\"g1\"}");
+    ALPHA->ops->command(ALPHA->client, "handover", "{\"group\":\"g1\"}", 1);
+    RUN_UNTIL(world, strcmp(world->record.owner, "beta") == 0, 1000);
     node_kill(ALPHA); // perhaps before its partner has heard of it
     RUN_UNTIL(world, serves(BETA), 20000);
+    world_end(world);
+}
+
+Test(failover_pair, a_hand_over_to_one_who_ends_meanwhile_is_not_called_done)
+{
+    struct world *world = world_protected(plain);
+
+    ALPHA->ops->command(ALPHA->client, "handover", "{\"group\":\"g1\"}", 1);
+    RUN_UNTIL(world, strcmp(world->record.owner, "beta") == 0, 1000);
+    node_kill(BETA);
+    RUN_UNTIL(world, ALPHA->replies == 1, 10000);
+    cr_assert_neq(ALPHA->reply_status, CARRICK_OK, "%s", ALPHA->reply);
+    cr_assert_not_null(strstr(ALPHA->reply, "beta has not said that it serves it"), "%s",
+                       ALPHA->reply);
+    RUN_UNTIL(world, serves(ALPHA), 20000); // nobody else does
+    judge_history(ALPHA);
+    world_end(world);
+}
+
+// The message cannot arrive, and nobody has noticed yet: the link went this very moment.
+Test(failover_pair, a_hand_over_right_after_the_last_link_went)
+{
+    for (unsigned after_ms = 0; after_ms < 400; after_ms += 7) {
+        struct world *world = world_protected(plain);
+        unsigned asked = ALPHA->changes_asked;
+
+        world->linked = false;
+        world_run(world, after_ms);
+        if (!serves(ALPHA) || is_word(ALPHA, "alone")) { // it has gone alone already
+            world_end(world);
+            break;
+        }
+        ALPHA->ops->command(ALPHA->client, "handover", "{\"group\":\"g1\"}", 1);
+        world_run(world, 20);
+        if (ALPHA->replies == 1 && ALPHA->reply_status == CARRICK_OK) {
+            cr_assert_not_null(strstr(ALPHA->reply, "beta takes it over"), "%s", ALPHA->reply);
+            cr_assert(!serves(ALPHA));
+            RUN_UNTIL(world, serves(BETA), 2000);
+            cr_assert_leq(ALPHA->changes_asked, asked + 1, "it took the group back");
+        }
+        RUN_UNTIL(world, serves(ALPHA) || serves(BETA), 10000);
+        world->linked = true;
+        RUN_UNTIL(world, both_protected(world), 20000);
+        judge_history(ALPHA);
+        judge_history(BETA);
+        world_end(world);
+    }
+}
+
+// ---- the driver of a node's interconnect fails
+
+static void driver_fails(struct node *node)
+{
+    node->driver_failed = true;
+    node->world->linked = false;
+}
+
+static void driver_works(struct node *node)
+{
+    node->driver_failed = false;
+    node->world->linked = true;
+}
+
+Test(failover_pair, an_owner_whose_driver_failed_gives_way)
+{
+    struct world *world = world_protected(plain);
+    unsigned asked = ALPHA->changes_asked;
+    uint64_t ms;
+
+    cr_assert(node_write(ALPHA)); // in flight, acknowledged by nobody
+    driver_fails(ALPHA);
+    ms = RUN_UNTIL(world, serves(BETA), 5000);
+    cr_assert_lt(ms, 700);
+    cr_assert(!serves(ALPHA));
+    cr_assert_eq(world->acknowledged_count, 5);
+    cr_assert(node_write(BETA));
+    world_run(world, 60000);
+    cr_assert(serves(BETA) && !serves(ALPHA));
+    cr_assert_eq(ALPHA->changes_asked, asked, "it asked for the group");
+    cr_assert(is_word(ALPHA, "stale"));
+    driver_works(ALPHA);
+    RUN_UNTIL(world, both_protected(world), 20000);
+    cr_assert(serves(BETA)); // ownership is sticky
+    judge_history(ALPHA);
+    world_end(world);
+}
+
+Test(failover_pair, an_owner_whose_driver_failed_goes_on_alone_where_nobody_takes_over)
+{
+    struct world *world = world_protected(plain);
+    uint64_t ms;
+
+    driver_fails(ALPHA);
+    node_kill(BETA);
+    RUN_UNTIL(world, !serves(ALPHA), 1000);
+    ms = RUN_UNTIL(world, serves(ALPHA), 10000);
+    cr_assert_gt(ms, 1000, "its partner was not given the time");
+    cr_assert_lt(ms, 5000);
+    cr_assert(is_word(ALPHA, "alone"));
+    cr_assert(node_write(ALPHA));
+    node_start(BETA);
+    driver_works(ALPHA);
+    RUN_UNTIL(world, both_protected(world), 20000);
+    judge_history(BETA);
+    world_end(world);
+}
+
+Test(failover_pair, an_owner_whose_driver_works_again_soon_goes_on)
+{
+    for (unsigned out_ms = 20; out_ms < 700; out_ms += 20) {
+        struct world *world = world_protected(plain);
+
+        driver_fails(ALPHA);
+        world_run(world, out_ms);
+        driver_works(ALPHA);
+        RUN_UNTIL(world, both_protected(world), 20000);
+        cr_assert(serves(ALPHA) != serves(BETA));
+        judge_history(ALPHA);
+        judge_history(BETA);
+        world_end(world);
+    }
+}
+
+Test(failover_pair, a_driver_that_failed_shifts_nothing_where_that_is_not_wanted)
+{
+    struct world *world = world_protected("{\"on_driver_failure\":\"stay\"}");
+
+    driver_fails(ALPHA);
+    RUN_UNTIL(world, is_word(ALPHA, "alone"), 5000);
+    world_run(world, 5000);
+    cr_assert(serves(ALPHA) && !serves(BETA));
+    world_end(world);
+}
+
+Test(failover_pair, a_driver_that_failed_shifts_nothing_without_an_arbiter)
+{
+    struct world *world = world_new("{\"on_mirror_loss\":\"continue\"}");
+
+    world->no_arbiter = true;
+    node_start(ALPHA);
+    node_start(BETA);
+    RUN_UNTIL(world, is_word(ALPHA, "protected") && is_word(BETA, "protected"), 5000);
+    driver_fails(ALPHA);
+    RUN_UNTIL(world, is_word(ALPHA, "alone"), 5000);
+    world_end(world);
+}
+
+Test(failover_pair, the_owner_goes_on_where_both_drivers_failed)
+{
+    struct world *world = world_protected(plain);
+
+    driver_fails(ALPHA);
+    driver_fails(BETA);
+    RUN_UNTIL(world, !serves(ALPHA), 1000);
+    RUN_UNTIL(world, serves(ALPHA), 10000);
+    world_run(world, 10000);
+    cr_assert(serves(ALPHA) && !serves(BETA));
+    driver_works(ALPHA);
+    driver_works(BETA);
+    RUN_UNTIL(world, both_protected(world), 20000);
+    world_end(world);
+}
+
+// The owner is well and only slow to be heard by the arbiter: what failed is here.
+Test(failover_pair, a_shadow_whose_driver_failed_leaves_it_to_the_owner)
+{
+    struct world *world = world_protected(plain);
+
+    ALPHA->mode = ARBITER_DEAF;
+    driver_fails(BETA);
+    world_run(world, 1500);
+    cr_assert(!serves(BETA));
+    ALPHA->mode = ARBITER_GOOD;
+    RUN_UNTIL(world, is_word(ALPHA, "alone"), 3000);
+    world_run(world, 10000);
+    cr_assert(serves(ALPHA) && !serves(BETA));
+    world_end(world);
+}
+
+Test(failover_pair, a_shadow_whose_driver_failed_takes_over_from_a_dead_owner)
+{
+    struct world *world = world_protected(plain);
+
+    driver_fails(BETA);
+    node_kill(ALPHA);
+    RUN_UNTIL(world, serves(BETA), 10000);
+    judge_history(BETA);
     world_end(world);
 }
 
@@ -602,6 +791,10 @@ Test(failover_pair, random_failures_lose_nothing)
             case 7:
                 node->mode = ARBITER_GOOD;
                 break;
+            case 9:
+                node->driver_failed = !node->driver_failed;
+                world->linked = !ALPHA->driver_failed && !BETA->driver_failed;
+                break;
             case 8:
                 if (node->alive && !node->frozen)
                     node->ops->command(node->client, "handover", "{\"group\":\"g1\"}", 1);
@@ -618,7 +811,7 @@ Test(failover_pair, random_failures_lose_nothing)
         world->linked = true;
         for (unsigned i = 0; i < 2; i++) {
             world->nodes[i].mode = ARBITER_GOOD;
-            world->nodes[i].frozen = false;
+            world->nodes[i].frozen = world->nodes[i].driver_failed = false;
             if (!world->nodes[i].alive)
                 node_start(&world->nodes[i]);
         }

@@ -70,7 +70,9 @@ struct node {
     struct world *world;
     unsigned index;
     bool alive, frozen;
-    bool apart; // in a process of its own: the manager goes on while this stands still
+    bool apart;          // in a process of its own: the manager goes on while this stands still
+    uint32_t boot_stage; // what its status line tells the other; 0: nothing new can be read
+    bool driver_failed;  // its own links cannot be used; the world is not linked then
     struct carrick_host base;
     struct carrick_client_host host;
     struct carrick_client *client;
@@ -111,6 +113,7 @@ struct world {
     uint64_t now_ns, events_made, sessions, random;
     struct node nodes[2];
     struct event events[EVENTS_MAX];
+    unsigned event_top; // none from here on is used
     bool linked;
     bool session_due, reset_due;
     bool no_arbiter;
@@ -166,6 +169,8 @@ static inline struct event *event_add(struct world *world, uint64_t in_ns, enum 
             continue;
         memset(event, 0, sizeof *event);
         event->used = true;
+        if (i >= world->event_top)
+            world->event_top = i + 1;
         event->due_ns = world->now_ns + in_ns;
         event->number = world->events_made++;
         event->kind = kind;
@@ -325,6 +330,11 @@ static inline void world_partner_status(const struct carrick_client_host *host,
     struct node *node = client_node(host);
 
     status->links = 1;
+    status->links_failed_here = node->driver_failed ? 1 : 0;
+    // Read over a connection on which no session stands, and of one whose failover monitor does not run.
+    status->boot_stage = peer_of(node)->boot_stage;
+    if (status->boot_stage != CARRICK_BOOT_UNKNOWN)
+        status->read_at_ns = node->world->now_ns;
     status->links_up = node->session != 0 && node->world->linked ? 1 : 0;
     if (node->session == 0 || !node->world->linked)
         return;
@@ -847,7 +857,9 @@ static inline bool run_due(struct world *world)
             return true;
         }
     }
-    for (unsigned i = 0; i < EVENTS_MAX; i++) {
+    while (world->event_top > 0 && !world->events[world->event_top - 1].used)
+        world->event_top--;
+    for (unsigned i = 0; i < world->event_top; i++) {
         struct event *event = &world->events[i];
         bool held = event->used && event->kind != AT_LAND && event->kind != AT_SESSION &&
                     world->nodes[event->node].frozen;

@@ -35,6 +35,10 @@ Test(names, each_state_has_a_name)
     for (uint32_t i = 0; i <= CARRICK_BOOT_SERVING; i++)
         name_check(boot_stage_name(i));
     cr_assert(boot_stage_name(UINT32_MAX) != NULL);
+    for (uint32_t i = CARRICK_BOOT_INITRAMFS; i <= CARRICK_BOOT_SERVING; i++)
+        cr_assert_eq(boot_stage_of(boot_stage_name(i)), i);
+    cr_assert_eq(boot_stage_of("unknown"), CARRICK_BOOT_UNKNOWN);
+    cr_assert_eq(boot_stage_of(""), CARRICK_BOOT_UNKNOWN);
 }
 
 Test(names, each_status_has_a_name)

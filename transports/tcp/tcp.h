@@ -135,8 +135,10 @@ struct tcp_carrier {
     bool address_seen;                   // in the dump that runs
     bool address_present;
     bool link_up;
+    bool switched_on; // the interface is there, and administratively up
     enum tcp_asking asking;
     bool up;
+    bool down_here; // not up, and the cause lies at this node
 };
 
 struct tcp_resolve; // a look-up under way
@@ -163,6 +165,7 @@ struct carrick_device {
     uint64_t accept_at_ns; // when to try again
     bool address_lost;     // the name of the local section leads nowhere
     bool told_down;        // what the core was told last
+    bool told_down_here;
 
     struct list endpoints;
     struct list ready;     // endpoints with something to do that no descriptor tells of
@@ -474,6 +477,7 @@ void tcp_carrier_close(struct carrick_device *device);
 void tcp_carrier_read(struct carrick_device *device);
 // False: it is known that the interface has no carrier, or that no interface has the address.
 bool tcp_carrier_up(const struct carrick_device *device);
+bool tcp_carrier_down_here(const struct carrick_device *device);
 
 // ---- tcp_describe.c
 

@@ -127,10 +127,11 @@ static void take_link(struct carrick_device *d, const struct nlmsghdr *message)
     if (c->index == 0 || c->index != (uint32_t)m->ifi_index)
         return;
     if (message->nlmsg_type == RTM_DELLINK) {
-        c->link_up = c->address_present = false;
+        c->link_up = c->switched_on = c->address_present = false;
         c->index = 0;
         return;
     }
+    c->switched_on = (m->ifi_flags & IFF_UP) != 0;
     // IFF_RUNNING is the operational state: up, or of a driver that does not say.
     c->link_up = (m->ifi_flags & IFF_UP) && (m->ifi_flags & IFF_RUNNING) && carrier;
 }
@@ -180,17 +181,20 @@ static void take_message(struct carrick_device *d, const struct nlmsghdr *messag
 static void conclude(struct carrick_device *d)
 {
     struct tcp_carrier *c = &d->carrier;
-    bool up;
+    bool up, down_here;
 
     if (c->asking != TCP_ASK_NOTHING)
         return;
     up = c->link_up && (!c->follow_address || c->address_present);
-    if (up != c->up)
+    down_here = !up && (!c->switched_on || (c->follow_address && !c->address_present));
+    if (up != c->up || down_here != c->down_here)
         d->host->log(d->host, up ? CARRICK_LOG_NOTICE : CARRICK_LOG_WARNING, "%s: %s", d->name,
                      up                                         ? "the interface is up"
                      : c->follow_address && !c->address_present ? "no interface has the address"
-                                                                : "the interface is down");
+                     : down_here                                ? "the interface is switched off"
+                                                                : "the interface has no carrier");
     c->up = up;
+    c->down_here = down_here;
 }
 
 void tcp_carrier_read(struct carrick_device *device)
@@ -264,4 +268,9 @@ void tcp_carrier_close(struct carrick_device *device)
 bool tcp_carrier_up(const struct carrick_device *device)
 {
     return device->carrier.fd < 0 || device->carrier.up;
+}
+
+bool tcp_carrier_down_here(const struct carrick_device *device)
+{
+    return device->carrier.fd >= 0 && device->carrier.down_here;
 }

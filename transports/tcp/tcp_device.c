@@ -185,10 +185,19 @@ static bool device_down(const struct carrick_device *d)
     return d->address_lost || !tcp_carrier_up(d);
 }
 
+static bool device_down_here(const struct carrick_device *d)
+{
+    return d->address_lost || tcp_carrier_down_here(d);
+}
+
+static bool device_is_told(const struct carrick_device *d)
+{
+    return device_down(d) == d->told_down && device_down_here(d) == d->told_down_here;
+}
+
 int tcp_device_arm(struct carrick_device *device)
 {
-    if (!list_empty(&device->ready) || !list_empty(&device->telling) ||
-        device_down(device) != device->told_down)
+    if (!list_empty(&device->ready) || !list_empty(&device->telling) || !device_is_told(device))
         return 1;
     if (device->hot != NULL && tcp_endpoint_detached(device->hot))
         tcp_endpoint_watch_usual(device->hot);
@@ -307,15 +316,18 @@ static void run_ready(struct carrick_device *d, struct tcp_output *out)
 
 static void tell_device(struct carrick_device *d, struct tcp_output *out)
 {
-    bool down = device_down(d);
+    bool down = device_down(d), here = device_down_here(d);
     struct carrick_event event = {
         .type = down ? CARRICK_EVENT_DEVICE_DOWN : CARRICK_EVENT_DEVICE_UP,
-        .status = down ? CARRICK_ERR_LINK_DOWN : CARRICK_OK,
+        .status = here   ? CARRICK_ERR_NO_DEVICE
+                  : down ? CARRICK_ERR_LINK_DOWN
+                         : CARRICK_OK,
     };
 
-    if (down == d->told_down || tcp_output_full(out))
+    if (device_is_told(d) || tcp_output_full(out))
         return;
     d->told_down = down;
+    d->told_down_here = here;
     tcp_output_put(out, &event);
 }
 

@@ -155,6 +155,9 @@ void tcp_endpoint_fail_errno(struct carrick_endpoint *endpoint, int error)
 
     switch (error) {
     case ECONNREFUSED:
+        // The node answers, and nobody listens there.
+        tcp_endpoint_fail(endpoint, stood ? CARRICK_ERR_RESET : CARRICK_ERR_REFUSED);
+        return;
     case EHOSTUNREACH:
     case EHOSTDOWN:
     case ENETUNREACH:

@@ -1,0 +1,324 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""`carrick doctor` on made-up trees: what a kernel tells of modules, devices, ports, GIDs, interfaces, memory and
+mounts. Each thing that stands in the way is found, with the command that mends it, and nothing is found on a node where
+all is well. The partner is a socket of the test's own."""
+import json
+import shutil
+import socket
+
+from lib import BUILD, LOOPBACK, CommandError, check, main, manager, run, tcp_link, test
+
+MIB = 1 << 20
+ALPHA, BETA = "10.0.1.1", LOOPBACK  # the partner is this test
+
+
+class Tree:
+    """A root directory with what the doctor reads."""
+
+    def __init__(self, world):
+        self.world, self.root = world, world.dir / "root"
+        self.put("proc/sys/kernel/osrelease", "6.1.0-1-test")
+        self.put("proc/mounts", "none / ext4 rw 0 0\nnone /dev/shm tmpfs rw 0 0\nnone /huge hugetlbfs rw 0 0\n")
+        self.put("proc/self/limits", "Max locked memory         unlimited            unlimited            bytes\n")
+        self.put("proc/self/status", "Name:\tcarrick\nCapEff:\t0000000000000000\n")
+        self.put("lib/modules/6.1.0-1-test/modules.dep",
+                 "kernel/drivers/infiniband/core/ib_uverbs.ko.xz: kernel/x.ko\n"
+                 "kernel/drivers/infiniband/core/rdma_ucm.ko.xz:\nkernel/drivers/infiniband/sw/rxe/rdma_rxe.ko:\n")
+        for module in ("ib_uverbs", "rdma_ucm"):
+            (self.root / f"sys/module/{module}").mkdir(parents=True)
+        for name in ("rdma_cm", "uverbs0"):
+            self.put(f"dev/infiniband/{name}", "")
+        self.interface("eth0", "02:00:00:00:00:01")
+        self.put("doctor/addresses", f"eth0 {ALPHA}\nlo {LOOPBACK}\n")
+        self.key = str(world.key)
+        self.put(self.key.lstrip("/"), "k" * 44).chmod(0o600)
+
+    def put(self, path, text):
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    def take_away(self, path):
+        file = self.root / path
+        if file.is_dir():
+            shutil.rmtree(file)
+        else:
+            file.unlink()
+
+    def interface(self, name, mac, mtu=4200, state="up"):
+        for key, value in (("address", mac), ("mtu", mtu), ("operstate", state)):
+            self.put(f"sys/class/net/{name}/{key}", f"{value}\n")
+
+    def roce(self, device="rxe0", netdev="eth0", address=ALPHA, state="4: ACTIVE", version="RoCE v2"):
+        port = f"sys/class/infiniband/{device}/ports/1"
+        four = "%02x%02x:%02x%02x" % tuple(map(int, address.split(".")))
+        self.put(f"sys/class/infiniband/{device}/node_type", "1: CA\n")
+        self.put(f"{port}/state", f"{state}\n")
+        self.put(f"{port}/link_layer", "Ethernet\n")
+        self.put(f"{port}/rate", "100 Gb/sec (4X EDR)\n")
+        gids = ["fe80:0000:0000:0000:0000:00ff:fe00:0001", f"0000:0000:0000:0000:0000:ffff:{four}"]
+        for index, gid in enumerate(gids):
+            self.put(f"{port}/gids/{index}", f"{gid}\n")
+            self.put(f"{port}/gid_attrs/types/{index}", f"{version}\n")
+            self.put(f"{port}/gid_attrs/ndevs/{index}", f"{netdev}\n")
+        return self
+
+    def iwarp(self, device="siw0"):
+        port = f"sys/class/infiniband/{device}/ports/1"
+        self.put(f"sys/class/infiniband/{device}/node_type", "4: RNIC\n")
+        self.put(f"{port}/state", "4: ACTIVE\n")
+        self.put(f"{port}/link_layer", "Ethernet\n")
+        self.put(f"{port}/gids/0", "0200:0000:0001:0000:0000:0000:0000:0000\n")
+        return self
+
+    def config(self, transport="verbs", clients=(), port=None, **local):
+        one = {"name": "left", "transport": transport, "nodes": {
+            "alpha": {"address": ALPHA, "port": 7471, **local},
+            "beta": {"address": BETA, "port": port or closed_port()}}}
+        config = self.world.config([manager(links=[one], clients=list(clients))])
+        config["key_file"] = self.key
+        path = self.world.dir / "doctor.json"
+        path.write_text(json.dumps(config))
+        return path
+
+    def ask(self, config, *options):
+        """(exit status, {subject: [findings]})"""
+        command = [BUILD / "bin/carrick", "doctor", "--sysroot", self.root, "--node", "alpha", "--json", *options]
+        try:
+            code, text = 0, run(*command, *([config] if config else []))
+        except CommandError as error:
+            code, text = error.code, error.output
+        answer = json.loads(text)
+        found = {}
+        for finding in answer["findings"]:
+            found.setdefault(finding["subject"], []).append(finding)
+        check(answer["ok"] == (code == 0), f"'ok' and the exit status disagree: {code} {text}")
+        return code, found
+
+
+def closed_port():
+    """A port on which nobody listens: the host answers with a refusal."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return probe.getsockname()[1]
+
+
+def log_client(backing, path, size=16 * MIB):
+    return {"name": "nvram", "plugin": "nvram_shadow", "config": {"groups": [
+        {"name": "g1", "home": "alpha", "log_bytes": size, "backing": backing, "path": path}]}}
+
+
+def problems(found):
+    return [one for findings in found.values() for one in findings if one["level"] == "problem"]
+
+
+def expect(answer, subject, words, mend=None, level="problem"):
+    code, found = answer
+    for one in found.get(subject, []):
+        if one["level"] == level and all(word in one["text"] for word in words):
+            check(mend is None or (one["mend"] and mend in one["mend"]), f"to be mended by '{mend}': {one}")
+            check((code == 1) == bool(problems(found)), f"exit status {code} with {problems(found)}")
+            return
+    check(False, f"no {level} with {words} for '{subject}': {json.dumps(found, indent=1)}")
+
+
+# A socket bound to a made-up address cannot dial: those who ask for the partner use loopback for both ends.
+def here(tree):
+    tree.put("doctor/addresses", f"eth0 {LOOPBACK}\n")
+    return {"address": LOOPBACK}
+
+
+def healthy(world):
+    """A node with soft RoCE, on which nothing stands in the way."""
+    tree = Tree(world)
+    local = here(tree)
+    tree.roce(address=LOOPBACK)
+    (tree.root / "sys/module/rdma_rxe").mkdir(parents=True)
+    return tree, local
+
+
+@test
+def nothing_is_found_where_all_is_well(world):
+    tree, local = healthy(world)
+    code, found = tree.ask(tree.config(**local))
+    check(code == 0 and not problems(found), f"{code}: {problems(found)}")
+    texts = [one["text"] for one in found["link left"]]
+    check(any("GID 1 of rxe0 port 1, RoCE v2" in text for text in texts), f"{texts}")
+    check(any("host answers" in text for text in texts), f"{texts}")
+    check("unlimited" not in str(found["locked memory"]) and "any amount" in str(found["locked memory"]), f"{found}")
+
+
+@test
+def a_module_that_is_not_loaded(world):
+    tree, local = healthy(world)
+    tree.take_away("sys/module/rdma_ucm")
+    tree.take_away("dev/infiniband/rdma_cm")
+    expect(tree.ask(tree.config(**local)), "module rdma_ucm", ["not loaded"], "modprobe rdma_ucm")
+    tree.put("lib/modules/6.1.0-1-test/modules.dep", "kernel/other.ko:\n")
+    expect(tree.ask(tree.config(**local)), "module rdma_ucm", ["does not have it"])
+
+
+@test
+def no_device_at_all(world):
+    tree = Tree(world)
+    local = here(tree)
+    answer = tree.ask(tree.config(**local))
+    expect(answer, "devices", ["no RDMA device", "1 link wants"], "rdma link add")
+    expect(answer, "link left", ["no RDMA device is on eth0"], "rdma link add rxe0 type rxe netdev eth0")
+    # Links over tcp need none.
+    code, found = tree.ask(tree.config("tcp", **local))
+    check(not problems(found) and "devices" not in found, f"{code}: {found}")
+
+
+@test
+def a_port_that_is_down(world):
+    tree, local = healthy(world)
+    tree.roce(address=LOOPBACK, state="1: DOWN")
+    expect(tree.ask(tree.config(**local)), "device rxe0 port 1", ["1: DOWN", "eth0"], "ip link set eth0 up")
+    tree.put("sys/class/infiniband/rxe0/ports/1/link_layer", "InfiniBand\n")
+    tree.put("sys/class/infiniband/rxe0/ports/1/state", "2: INIT\n")
+    expect(tree.ask(tree.config(**local)), "device rxe0 port 1", ["no subnet manager"], "opensm")
+
+
+@test
+def an_address_without_a_gid(world):
+    tree, local = healthy(world)
+    tree.roce(address="10.9.9.9")
+    expect(tree.ask(tree.config(**local)), "link left", ["no GID", LOOPBACK], "eth0")
+    tree.roce(address=LOOPBACK, version="IB/RoCE v1")
+    expect(tree.ask(tree.config(**local)), "link left", ["v1 only"], "default_roce_mode", "warning")
+
+
+@test
+def an_address_that_is_not_here(world):
+    tree, _ = healthy(world)
+    expect(tree.ask(tree.config(address="10.0.1.77")), "link left", ["no interface", "10.0.1.77"],
+           "ip address add 10.0.1.77/24")
+
+
+@test
+def an_interface_that_is_down(world):
+    tree, local = healthy(world)
+    tree.interface("eth0", "02:00:00:00:00:01", state="down")
+    expect(tree.ask(tree.config(**local)), "link left", ["eth0 is down"], "ip link set eth0 up")
+
+
+@test
+def a_small_mtu(world):
+    tree, local = healthy(world)
+    tree.interface("eth0", "02:00:00:00:00:01", mtu=1000)
+    expect(tree.ask(tree.config(**local)), "link left", ["MTU 1000", "512 bytes"], "mtu 4200", "warning")
+
+
+@test
+def another_device_than_the_configuration_says(world):
+    tree, local = healthy(world)
+    expect(tree.ask(tree.config(device="mlx5_0", **local)), "link left", ["mlx5_0", "rxe0"])
+
+
+@test
+def an_iwarp_device(world):
+    tree = Tree(world)
+    local = here(tree)
+    tree.iwarp()
+    (tree.root / "sys/module/siw").mkdir(parents=True)
+    code, found = tree.ask(tree.config("iwarp", **local))
+    check(code == 0 and not problems(found), f"{problems(found)}")
+    check(any("siw0 port 1" in one["text"] for one in found["link left"]), f"{found['link left']}")
+    expect(tree.ask(tree.config("verbs", **local)), "link left", ["iWARP device", '"iwarp"'])
+
+
+@test
+def too_little_locked_memory(world):
+    tree, local = healthy(world)
+    config = tree.config(clients=[log_client("memory", "")], **local)
+    text = json.loads(config.read_text())
+    del text["managers"][0]["clients"][0]["config"]["groups"][0]["path"]
+    config.write_text(json.dumps(text))
+    limits = "Max locked memory         8388608              8388608              bytes\n"
+    tree.put("proc/self/limits", limits)
+    expect(tree.ask(config), "locked memory", ["20 MiB", "8 MiB"], "ulimit -l unlimited", "warning")
+    # Who is not limited by it: a privileged process.
+    tree.put("proc/self/status", "CapEff:\t0000000000004000\n")
+    check(tree.ask(config)[1]["locked memory"][0]["level"] == "ok", "a privileged caller is limited")
+    # The daemon that runs counts, not the caller.
+    tree.put("proc/77/comm", "carrickd\n")
+    tree.put("proc/77/limits", limits)
+    tree.put("proc/77/status", "CapEff:\t0000000000000000\n")
+    expect(tree.ask(config), "locked memory", ["process 77"], "LimitMEMLOCK=infinity")
+
+
+@test
+def huge_pages_and_mounts(world):
+    tree, local = healthy(world)
+    pages = "sys/kernel/mm/hugepages/hugepages-2048kB"
+    tree.put(f"{pages}/nr_hugepages", "10\n")
+    tree.put(f"{pages}/free_hugepages", "4\n")
+    config = tree.config(clients=[log_client("hugetlbfs", "/huge/%n.log")], **local)
+    expect(tree.ask(config), "log of group g1", ["9 huge pages", "4 are free"], "vm.nr_hugepages=15")
+    tree.put(f"{pages}/free_hugepages", "9\n")
+    check(not problems(tree.ask(config)[1]), "enough huge pages are a problem")
+    config = tree.config(clients=[log_client("hugetlbfs", "/srv/%n.log")], **local)
+    expect(tree.ask(config), "log of group g1", ["lies on ext4, not on hugetlbfs"], "mount -t hugetlbfs")
+    config = tree.config(clients=[log_client("tmpfs", "/srv/%n.log")], **local)
+    expect(tree.ask(config), "log of group g1", ["lies on ext4, not on tmpfs"], "mount -t tmpfs")
+    config = tree.config(clients=[log_client("tmpfs", "/dev/shm/%n.log")], **local)
+    expect(tree.ask(config), "log of group g1", ["is not there"], "mkdir")
+    (tree.root / "dev/shm").mkdir()
+    check(not problems(tree.ask(config)[1]), "a tmpfs with room is a problem")
+    config = tree.config(clients=[log_client("tmpfs", "/dev/shm/%n.log", 1 << 39)], **local)
+    expect(tree.ask(config), "log of group g1", ["512 GiB", "room for"], "remount,size=")
+
+
+@test
+def the_key(world):
+    tree, local = healthy(world)
+    key = tree.root / tree.key.lstrip("/")
+    key.chmod(0o644)
+    expect(tree.ask(tree.config(**local)), "cluster key", ["0644"], "chmod 600")
+    key.unlink()
+    expect(tree.ask(tree.config(**local)), "cluster key", ["No such file"], "/dev/urandom")
+
+
+@test
+def a_partner_that_listens_and_one_that_does_not(world):
+    tree, local = healthy(world)
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        code, found = tree.ask(tree.config("tcp", port=listener.getsockname()[1], **local))
+        check(code == 0 and any("partner answers" in one["text"] for one in found["link left"]), f"{found}")
+    expect(tree.ask(tree.config("tcp", **local)), "link left", ["nobody listens"], "carrickd", "warning")
+    # From an address that this machine does not have nothing can be dialled.
+    tree.put("doctor/addresses", f"eth0 {ALPHA}\n")
+    expect(tree.ask(tree.config("tcp")), "link left", ["does not answer"], "ping")
+
+
+@test
+def one_cable_for_both_links(world):
+    tree, _ = healthy(world)
+    links = [tcp_link(name, (LOOPBACK, closed_port()), (LOOPBACK, closed_port())) for name in ("left", "right")]
+    path = world.dir / "two.json"
+    config = world.config([manager(links=links)])
+    config["key_file"] = tree.key
+    path.write_text(json.dumps(config))
+    expect(tree.ask(path), "links", ["all 2 links", "eth0"], None, "warning")
+
+
+@test
+def without_a_configuration_and_with_a_wrong_one(world):
+    tree, _ = healthy(world)
+    bad = world.dir / "bad.json"
+    bad.write_text("{")
+    code, found = tree.ask(bad)
+    check(code == 1 and "bad.json" in found["configuration"][0]["mend"], f"{code} {found}")
+    run(BUILD / "bin/carrick", "doctor", "--help")
+    try:
+        run(BUILD / "bin/carrick", "doctor", "--manager", "x")
+        check(False, "--manager is taken")
+    except CommandError as error:
+        check(error.code == 2, f"{error}")
+
+
+if __name__ == "__main__":
+    main()
