@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TORN_MAX = 16 };
+enum {
+    TORN_MAX = 16,
+    LOOK_WAITS = 8,
+};
 
 static int list_add(struct nv_barrier_list *list, void (*fn)(void *arg, bool fresh), void *arg)
 {
@@ -28,24 +31,58 @@ static int list_add(struct nv_barrier_list *list, void (*fn)(void *arg, bool fre
 }
 
 // Who is answered may ask anew at once: that goes to `waiting`.
-static void batch_answer(struct carrick_log *log, bool fresh)
+static void list_answer(struct nv_barrier_list *list, bool fresh)
 {
-    struct nv_barrier_list *batch = &log->barrier.batch;
-
-    log->barrier.torn = 0;
-    for (uint32_t i = 0; i < batch->count; i++)
-        batch->waits[i].fn(batch->waits[i].arg, fresh);
-    batch->count = 0;
+    for (uint32_t i = 0; i < list->count; i++)
+        list->waits[i].fn(list->waits[i].arg, fresh);
+    list->count = 0;
 }
 
-static void batch_take(struct nv_barrier *barrier)
+// Of a look that does not read.
+static void look_answer(struct nv_look *look, bool fresh)
 {
-    struct nv_barrier_list empty = barrier->batch;
+    look->torn = 0;
+    list_answer(&look->batch, fresh);
+}
 
-    if (empty.count > 0)
-        return; // still to be answered
-    barrier->batch = barrier->waiting;
+static struct nv_look *look_free(struct nv_barrier *barrier)
+{
+    for (uint32_t i = 0; i < NV_LOOKS; i++)
+        if (!barrier->looks[i].reading && barrier->looks[i].batch.count == 0)
+            return &barrier->looks[i];
+    return NULL;
+}
+
+static uint32_t looks_reading(const struct nv_barrier *barrier)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < NV_LOOKS; i++)
+        count += barrier->looks[i].reading;
+    return count;
+}
+
+static bool anybody_waits(const struct nv_barrier *barrier)
+{
+    uint32_t count = barrier->waiting.count;
+
+    for (uint32_t i = 0; i < NV_LOOKS; i++)
+        count += barrier->looks[i].batch.count;
+    return count > 0;
+}
+
+// Those who wait become the batch of a free look.
+static struct nv_look *batch_take(struct nv_barrier *barrier)
+{
+    struct nv_look *look = look_free(barrier);
+    struct nv_barrier_list empty;
+
+    if (look == NULL || barrier->waiting.count == 0)
+        return NULL;
+    empty = look->batch;
+    look->batch = barrier->waiting;
     barrier->waiting = empty;
+    return look;
 }
 
 // Nobody else can serve, so nobody is asked.
@@ -63,95 +100,142 @@ int nv_barrier_ask(struct carrick_log *log, void (*fn)(void *arg, bool fresh), v
     status = list_add(&log->barrier.waiting, fn, arg);
     if (status != CARRICK_OK)
         return status;
-    if (is_alone(log))
-        nv_turn_arm(log);
-    else
-        nv_barrier_go(log);
+    nv_commit_arm(log);
     return CARRICK_OK;
 }
 
-static void read_post(struct carrick_log *log)
+static void look_post(struct carrick_log *log, struct nv_look *look)
 {
     struct nv_barrier *barrier = &log->barrier;
+    uint64_t number = (uint64_t)(look - barrier->looks);
     const struct carrick_op op = {
         .struct_size = sizeof op,
         .operation = CARRICK_CLIENT_READ,
-        .cookie = nv_cookie(log, NV_COOKIE_BARRIER),
+        .cookie = nv_cookie(log, NV_COOKIE_BARRIER) + number * NV_COOKIE_KINDS,
         .region = barrier->region,
+        .offset = number * NV_PROMISE_BYTES,
         .length = NV_PROMISE_BYTES,
         .there = 2 * log->index,
         .there_offset = NV_PROMISE_AT,
     };
 
-    barrier->reading = nv_host(log)->post(log->read_vi, &op, 1) == CARRICK_OK;
-    if (!barrier->reading)
+    look->reading = nv_host(log)->post(log->read_vi, &op, 1) == CARRICK_OK;
+    if (!look->reading)
         nv_tick_arm(log, NV_TICK_MS); // no room: tried again then
+}
+
+// A batch is closed before its look begins. The first look begins at once; others beside it only for so many that it is
+// worth a message, while who comes alone waits for one that is under way to end.
+static void looks_go(struct carrick_log *log)
+{
+    struct nv_barrier *barrier = &log->barrier;
+    struct nv_look *look;
+
+    for (uint32_t i = 0; i < NV_LOOKS; i++)
+        if (!barrier->looks[i].reading && barrier->looks[i].batch.count > 0)
+            look_post(log, &barrier->looks[i]);
+    if (looks_reading(barrier) > 0 && barrier->waiting.count < LOOK_WAITS)
+        return;
+    look = batch_take(barrier);
+    if (look != NULL)
+        look_post(log, look);
+}
+
+// Answers nobody: this is a call of those who ask.
+void nv_barrier_look(struct carrick_log *log)
+{
+    if (log->barrier.waiting.count == 0)
+        return;
+    if (log->role == CARRICK_LOG_OWNER && !is_alone(log) && !log->barrier.fail_due &&
+        log->session && log->read_vi != NULL)
+        looks_go(log);
+    else
+        nv_turn_arm(log);
+}
+
+// Everybody who is in no look.
+static void all_answer(struct carrick_log *log, bool fresh)
+{
+    struct nv_barrier *barrier = &log->barrier;
+    struct nv_look *look;
+
+    for (uint32_t i = 0; i < NV_LOOKS; i++)
+        if (!barrier->looks[i].reading)
+            look_answer(&barrier->looks[i], fresh);
+    look = batch_take(barrier);
+    if (look != NULL)
+        look_answer(look, fresh);
 }
 
 void nv_barrier_go(struct carrick_log *log)
 {
     struct nv_barrier *barrier = &log->barrier;
 
-    if (barrier->batch.count + barrier->waiting.count == 0)
+    if (!anybody_waits(barrier)) {
         barrier->fail_due = false; // nobody is left who asked before the role changed
-    if (barrier->reading || barrier->batch.count + barrier->waiting.count == 0)
         return;
+    }
     if (barrier->fail_due) {
         // All that asked before the role changed, and nobody after.
-        batch_take(barrier);
-        batch_answer(log, false);
-        batch_take(barrier);
-        batch_answer(log, false);
+        if (looks_reading(barrier) > 0)
+            return;
+        all_answer(log, false);
         barrier->fail_due = false;
     } else if (log->role == CARRICK_LOG_OWNER && is_alone(log)) {
-        batch_take(barrier);
-        batch_answer(log, true);
-        if (barrier->waiting.count > 0)
+        all_answer(log, true);
+        // Those who found no free look go when one that still reads has ended.
+        if (barrier->waiting.count > 0 && looks_reading(barrier) < NV_LOOKS)
             nv_turn_arm(log);
     } else if (log->session && log->read_vi != NULL) {
-        // The batch is closed before its read begins; without a session it waits: for the next, or for a decision.
-        batch_take(barrier);
-        read_post(log);
+        // Without a session they wait: for the next, or for a decision.
+        looks_go(log);
     }
 }
 
-void nv_barrier_read(struct carrick_log *log, int status)
+void nv_barrier_read(struct carrick_log *log, uint32_t number, int status)
 {
     struct nv_barrier *barrier = &log->barrier;
+    struct nv_look *look = &barrier->looks[number];
+    const uint8_t *word = nv_host(log)->region_ptr(barrier->region);
     struct nv_promise promise;
     bool whole;
 
-    barrier->reading = false;
+    look->reading = false;
     if (barrier->fail_due || status != CARRICK_OK) {
         nv_turn_arm(log);
-        return; // the batch is kept: read again in the next session, or answered when the role changes
+        return; // the batch is kept: read for again in the next session, or answered when the role changes
     }
-    whole = nv_promise_decode(nv_host(log)->region_ptr(barrier->region), &promise);
+    whole = nv_promise_decode(word + number * NV_PROMISE_BYTES, &promise);
     if (is_alone(log))
-        batch_answer(log, true);
+        look_answer(look, true);
     else if (whole)
-        batch_answer(log, promise.standing &&
+        look_answer(look, promise.standing &&
                               memcmp(promise.generation, log->head.generation.id, 16) == 0);
-    else if (++barrier->torn >= TORN_MAX)
-        batch_answer(log, false);
+    else if (++look->torn >= TORN_MAX)
+        look_answer(look, false);
     nv_barrier_go(log);
 }
 
 void nv_barrier_session_ended(struct carrick_log *log)
 {
-    log->barrier.reading = false;
-    log->barrier.torn = 0;
+    for (uint32_t i = 0; i < NV_LOOKS; i++) {
+        log->barrier.looks[i].reading = false;
+        log->barrier.looks[i].torn = 0;
+    }
 }
 
 void nv_barrier_forget(struct carrick_log *log)
 {
-    log->barrier.waiting.count = log->barrier.batch.count = 0;
+    log->barrier.waiting.count = 0;
+    for (uint32_t i = 0; i < NV_LOOKS; i++)
+        log->barrier.looks[i].batch.count = 0;
 }
 
 void nv_barrier_free(struct carrick_log *log)
 {
     free(log->barrier.waiting.waits);
-    free(log->barrier.batch.waits);
+    for (uint32_t i = 0; i < NV_LOOKS; i++)
+        free(log->barrier.looks[i].batch.waits);
     if (log->barrier.region != NULL)
         nv_host(log)->region_destroy(log->barrier.region);
 }

@@ -231,6 +231,15 @@ static bool header_decode(const uint8_t header[NV_RECORD_BYTES], uint64_t room,
     }
 }
 
+uint64_t nv_record_none(const uint8_t *at, uint64_t bytes)
+{
+    uint64_t offset = 0;
+
+    while (offset < bytes && nv_get32(at + offset + R_MAGIC) != RECORD_MAGIC)
+        offset += NV_ALIGN;
+    return offset;
+}
+
 // The partner may write this memory: a header is copied out once, and the copy is judged.
 bool nv_record_peek(const uint8_t *at, uint64_t room, struct nv_record *record)
 {

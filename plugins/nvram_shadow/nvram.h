@@ -31,6 +31,7 @@ enum {
     NV_SLICE_BYTES = 4 << 20,  // of work in one turn
     NV_SLICE_RECORDS = 2048,
     NV_BARRIERS_MAX = 65536,
+    NV_LOOKS = 4, // looks at the partner's promise under way at a time
     NV_FETCH_BYTES = CARRICK_LOG_ENTRY_BYTES_MAX + NV_RECORD_BYTES + NV_PAGE,
     NV_TICK_MS = 5,
     NV_BEAT_MS = 100,
@@ -60,11 +61,14 @@ struct nv_config {
 
 // Rules that the simulator takes out, to see that its judges notice.
 enum nv_break {
-    NV_BREAK_PROMISE = 1, // the promise is not asked for
-    NV_BREAK_SHADOW = 2,  // nothing waits for the partner's copy
-    NV_BREAK_CUT = 4,     // a corrupt record is taken for the end of the log
-    NV_BREAK_EARLY = 8,   // records are told before they are acknowledged
-    NV_BREAK_FENCE = 16,  // it serves while the partner can still write the copy
+    NV_BREAK_PROMISE = 1,    // the promise is not asked for
+    NV_BREAK_SHADOW = 2,     // nothing waits for the partner's copy
+    NV_BREAK_CUT = 4,        // a corrupt record is taken for the end of the log
+    NV_BREAK_EARLY = 8,      // records are told before they are acknowledged
+    NV_BREAK_FENCE = 16,     // it serves while the partner can still write the copy
+    NV_BREAK_TRIM = 32,      // records leave the log before each disk has them
+    NV_BREAK_SYNC = 64,      // acknowledgements do not wait for the files
+    NV_BREAK_WITHDRAW = 256, // a takeover leaves the promise standing
 };
 
 // The partner's half, as it last said.
@@ -179,13 +183,18 @@ struct nv_barrier_list {
     uint32_t count, room;
 };
 
+// One remote read of the promise, and those who asked before it began.
+struct nv_look {
+    struct nv_barrier_list batch;
+    bool reading;  // else it is free, or the batch is to be read for again
+    uint32_t torn; // reads in a row that were torn
+};
+
 struct nv_barrier {
-    struct nv_barrier_list waiting; // for the next read
-    struct nv_barrier_list batch;   // served by the read under way, or to be read again
-    bool reading;
-    bool fail_due; // the role has changed: nobody may answer
-    uint32_t torn; // reads of it in a row that were torn
-    struct carrick_region *region;
+    struct nv_barrier_list waiting; // for a look that has not begun
+    struct nv_look looks[NV_LOOKS];
+    bool fail_due;                 // the role has changed: nobody may answer
+    struct carrick_region *region; // a place for each look
 };
 
 struct nv_fetch {
@@ -361,6 +370,7 @@ int nv_bear(struct carrick_log *log, const struct carrick_generation *generation
 // owner.c
 int nv_append(struct carrick_log *log, const struct carrick_log_entry *entry, uint64_t *sequence);
 void nv_commit(struct carrick_log *log);
+void nv_commit_arm(struct carrick_log *log); // it comes at the end of the turn by itself
 void nv_attach_try(struct carrick_log *log);
 void nv_attached(struct carrick_log *log, const struct nv_message *message);
 void nv_peer_synced(struct carrick_log *log, const struct nv_message *message);
@@ -402,8 +412,9 @@ void nv_fetch_step(struct carrick_log *log);
 
 // barrier.c
 int nv_barrier_ask(struct carrick_log *log, void (*fn)(void *arg, bool fresh), void *arg);
+void nv_barrier_look(struct carrick_log *log); // begins a look for those who wait
 void nv_barrier_go(struct carrick_log *log);
-void nv_barrier_read(struct carrick_log *log, int status);
+void nv_barrier_read(struct carrick_log *log, uint32_t number, int status);
 void nv_barrier_session_ended(struct carrick_log *log);
 void nv_barrier_forget(struct carrick_log *log); // nobody waits any more
 void nv_barrier_free(struct carrick_log *log);
@@ -422,9 +433,10 @@ enum nv_cookie {
     NV_COOKIE_WRITE = 2,
     NV_COOKIE_FLIGHT = 3,
     NV_COOKIE_BARRIER = 4,
-    NV_COOKIE_FETCH = 5
+    NV_COOKIE_FETCH = 5,
+    NV_COOKIE_KINDS = 16
 };
-enum { NV_COOKIE_BITS = 8 };
+enum { NV_COOKIE_BITS = 8 }; // kind, and number of the look
 
 static inline uint64_t nv_cookie(const struct carrick_log *log, enum nv_cookie kind)
 {

@@ -52,14 +52,19 @@ int nv_append(struct carrick_log *log, const struct carrick_log_entry *entry, ui
         log->owner.waiting_since_ns = nv_now(log);
     *sequence =
         nv_ring_append(&log->ring, entry, nv_tag(log->head.generation.id), log->acknowledged);
-    if (!log->commit_due) {
-        bool armed = log->turn_armed;
-
-        log->commit_due = true;
-        nv_turn_arm(log);
-        log->turn_is_for_commit = !armed;
-    }
+    nv_commit_arm(log);
     return CARRICK_OK;
+}
+
+void nv_commit_arm(struct carrick_log *log)
+{
+    bool armed = log->turn_armed;
+
+    if (log->commit_due)
+        return;
+    log->commit_due = true;
+    nv_turn_arm(log);
+    log->turn_is_for_commit = !armed;
 }
 
 void nv_commit(struct carrick_log *log)
@@ -73,6 +78,7 @@ void nv_commit(struct carrick_log *log)
     }
     nv_mirror_pump(log);
     nv_persist_go(log);
+    nv_barrier_look(log);
     if (log->mirror == CARRICK_MIRROR_ALONE && !log->owner.joined)
         nv_turn_arm(log); // they are acknowledged then
 }
@@ -433,13 +439,14 @@ void nv_peer_synced(struct carrick_log *log, const struct nv_message *message)
 void nv_acknowledge(struct carrick_log *log)
 {
     struct nv_owner *owner = &log->owner;
-    uint64_t to = nv_syncs(log) ? log->persist.done.sequence - 1 : nv_last(log);
+    bool files = nv_syncs(log) && !(log->nvram->break_rules & NV_BREAK_SYNC);
+    uint64_t to = files ? log->persist.done.sequence - 1 : nv_last(log);
 
     if (log->role != CARRICK_LOG_OWNER || log->serve < NV_SERVE_MIRROR)
         return;
     if ((log->mirror != CARRICK_MIRROR_ALONE || owner->joined) &&
         !(log->nvram->break_rules & NV_BREAK_SHADOW)) {
-        uint64_t there = nv_syncs(log) ? owner->persisted : owner->mirrored;
+        uint64_t there = files ? owner->persisted : owner->mirrored;
 
         if (there < to)
             to = there;
@@ -492,10 +499,13 @@ void nv_trim(struct carrick_log *log, bool all)
     if (log->role != CARRICK_LOG_OWNER || log->serve != NV_SERVE_ON || owner->freeing_head != 0)
         return;
     if ((log->mirror != CARRICK_MIRROR_ALONE || owner->phase == NV_ATTACHED_ON) &&
-        owner->peer_synced < to)
+        owner->peer_synced < to && !(log->nvram->break_rules & NV_BREAK_TRIM))
         to = owner->peer_synced;
     if (owner->phase == NV_ATTACHED_ON && owner->mirrored < to)
         to = owner->mirrored;
+    // What was offered and may be taken has to be there still.
+    if (owner->phase == NV_ATTACHING && owner->from.sequence - 1 < to)
+        to = owner->from.sequence - 1;
     if (to < log->ring.first.sequence || !nv_ring_find(&log->ring, to + 1, &at))
         return;
     if (!all && at.position - log->ring.first.position < log->ring.size / 16)

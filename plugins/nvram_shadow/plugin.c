@@ -246,19 +246,18 @@ static void completed_one(struct carrick_client *client,
     uint64_t index = completion->cookie >> NV_COOKIE_BITS;
     struct carrick_log *log = &client->logs[index];
 
-    switch ((enum nv_cookie)(completion->cookie & ((1u << NV_COOKIE_BITS) - 1))) {
+    switch ((enum nv_cookie)(completion->cookie % NV_COOKIE_KINDS)) {
     case NV_COOKIE_FLIGHT:
         if (completion->status == CARRICK_OK)
             nv_mirror_landed(log);
         break;
     case NV_COOKIE_BARRIER:
-        nv_barrier_read(log, completion->status);
+        nv_barrier_read(log, completion->cookie / NV_COOKIE_KINDS % NV_LOOKS, completion->status);
         break;
     case NV_COOKIE_FETCH:
         nv_fetch_read(log, completion->status);
         break;
-    case NV_COOKIE_SEND:
-    case NV_COOKIE_WRITE:
+    default:
         break;
     }
 }

@@ -229,7 +229,8 @@ void nv_idle(struct carrick_log *log, const char *why)
 
     if (log->role == CARRICK_LOG_IDLE)
         return;
-    nv_promise_set(log, false); // before all else: a read that begins now is not answered
+    if (!(log->nvram->break_rules & NV_BREAK_WITHDRAW))
+        nv_promise_set(log, false); // before all else: a read that begins now is not answered
     if (log->role == CARRICK_LOG_OWNER)
         nv_owner_detach(log, "this node is not the owner any more");
     if (log->fetch.running)

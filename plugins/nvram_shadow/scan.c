@@ -62,6 +62,19 @@ static bool is_stray(const struct nv_scan *scan, uint64_t position, struct nv_re
            nv_record_check(at, nv_ring_run(ring, position), record);
 }
 
+// Passes over what cannot be a record: most of what lies behind the end.
+static void pass(struct nv_scan *scan, uint64_t end, uint64_t *bytes)
+{
+    uint64_t most = nv_ring_run(scan->ring, scan->at), passed;
+
+    most = most < end - scan->at ? most : end - scan->at;
+    if (*bytes < most)
+        most = (*bytes + NV_ALIGN - 1) / NV_ALIGN * NV_ALIGN;
+    passed = nv_record_none(nv_ring_at(scan->ring, scan->at), most);
+    scan->at += passed;
+    *bytes -= *bytes < passed ? *bytes : passed;
+}
+
 static void ahead(struct nv_scan *scan, uint64_t *bytes)
 {
     uint64_t end = end_of(scan->ring), bad = scan->ring->tail.sequence;
@@ -70,6 +83,9 @@ static void ahead(struct nv_scan *scan, uint64_t *bytes)
     while (*bytes > 0 && scan->at < end && !scan->corrupt) {
         uint64_t span = NV_ALIGN;
 
+        pass(scan, end, bytes);
+        if (*bytes == 0 || scan->at >= end)
+            break;
         if (is_stray(scan, scan->at, &record)) {
             scan->stray++;
             span = nv_record_span(&record);
@@ -96,6 +112,9 @@ static void wipe(struct nv_scan *scan, uint64_t *bytes)
     while (*bytes > 0 && scan->at < end) {
         uint64_t span = NV_ALIGN;
 
+        pass(scan, end, bytes);
+        if (*bytes == 0 || scan->at >= end)
+            break;
         if (is_stray(scan, scan->at, &record)) {
             span = nv_record_span(&record);
             memset(nv_ring_at(scan->ring, scan->at), 0, NV_RECORD_BYTES);

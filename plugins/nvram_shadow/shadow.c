@@ -205,7 +205,7 @@ void nv_shadow_trim(struct carrick_log *log)
 
     if (log->role != CARRICK_LOG_SHADOW || !shadow->attached || shadow->trim == 0)
         return;
-    if (shadow->trim - 1 < to)
+    if (shadow->trim - 1 < to || log->nvram->break_rules & NV_BREAK_TRIM)
         to = shadow->trim - 1;
     if (to < log->ring.first.sequence || !nv_ring_find(&log->ring, to + 1, &at))
         return;

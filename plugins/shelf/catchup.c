@@ -1,54 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The owner's side of a catch-up.
-#include "catchup.h"
+#include "catchup_internal.h"
 
 #include "bytes.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ANSWER_MS 30000u  // longest time without a word from the partner, while one is awaited
-#define REPORT_MS 200u    // between two reports of progress
-#define AGAIN_MS 20u      // before chunks that could not be copied are tried again
-#define FAILURES_MAX 100u // chunks in a row that could not be copied
+#define REPORT_MS 200u // between two reports of progress
 
-enum state { NONE, ASKING, COPYING, FINISHING, EQUAL, FAILED };
-
-struct shelf_catchup {
-    enum state state;
-    bool asked;
-    uint64_t run;
-    uint64_t since;
-    struct carrick_timer *timer;
-    bool timer_runs;
-    uint64_t heard_ns;
-    uint64_t begun_ns, reported_ns;
-    uint64_t done_bytes; // copied in this run
-    uint32_t shelf;      // the cursor
-    uint64_t chunk;
-    bool progress;    // since the cursor was last at the beginning
-    uint64_t wait_ns; // the cursor begins anew not before
-    uint64_t tokens_ns;
-    uint64_t tokens; // bytes that may be sent now
-    uint32_t failures;
-    char cause[128];
-};
-
-static uint64_t now_ns(const struct shelf_group *group)
-{
-    return group->client->base->now_ns(group->client->base);
-}
-
-static void timer_arm(struct shelf_group *group, uint64_t delay_ns)
+void catchup_timer_arm(struct shelf_group *group, uint64_t delay_ns)
 {
     group->catchup->timer_runs = true;
     group->client->base->timer_start(group->catchup->timer, delay_ns);
 }
 
-static uint64_t marked_bytes(const struct shelf_group *group)
+uint64_t catchup_marked_bytes(const struct shelf_group *group)
 {
     uint64_t marked = 0;
 
@@ -63,17 +32,18 @@ static uint64_t marked_bytes(const struct shelf_group *group)
 void shelf_catchup_describe(const struct shelf_group *group, struct carrick_resync *report)
 {
     const struct shelf_catchup *catchup = group->catchup;
-    uint64_t elapsed_ns = now_ns(group) - catchup->begun_ns;
+    bool runs = catchup->state >= CATCHUP_ASKING && catchup->state <= CATCHUP_FINISHING;
+    uint64_t elapsed_ns = (runs ? catchup_now_ns(group) : catchup->ended_ns) - catchup->begun_ns;
 
     *report = (struct carrick_resync){.struct_size = sizeof *report};
-    report->state = catchup->state == NONE     ? CARRICK_RESYNC_NONE
-                    : catchup->state == EQUAL  ? CARRICK_RESYNC_EQUAL
-                    : catchup->state == FAILED ? CARRICK_RESYNC_FAILED
-                                               : CARRICK_RESYNC_RUNNING;
+    report->state = catchup->state == CATCHUP_NONE     ? CARRICK_RESYNC_NONE
+                    : catchup->state == CATCHUP_EQUAL  ? CARRICK_RESYNC_EQUAL
+                    : catchup->state == CATCHUP_FAILED ? CARRICK_RESYNC_FAILED
+                                                       : CARRICK_RESYNC_RUNNING;
     report->done_bytes = catchup->done_bytes;
     report->total_bytes = catchup->done_bytes;
     if (report->state == CARRICK_RESYNC_RUNNING)
-        report->total_bytes += marked_bytes(group);
+        report->total_bytes += catchup_marked_bytes(group);
     if (elapsed_ns > 1000000)
         report->bytes_per_second = catchup->done_bytes * 1000 / (elapsed_ns / 1000000);
     snprintf(report->cause, sizeof report->cause, "%s", catchup->cause);
@@ -85,7 +55,7 @@ static void report(struct shelf_group *group)
 
     if (group->log == NULL)
         return;
-    group->catchup->reported_ns = now_ns(group);
+    group->catchup->reported_ns = catchup_now_ns(group);
     shelf_catchup_describe(group, &resync);
     group->client->log_ops->resync_report(group->log, &resync);
 }
@@ -97,44 +67,13 @@ static int send_message(struct shelf_group *group, struct shelf_message *message
     return shelf_link_send(group->client, message);
 }
 
-// ---- slots
-
-static struct shelf_slot *slot_at(struct shelf_group *group, uint32_t number)
-{
-    return &group->client->link->slots[number];
-}
-
-static void slots_leave(struct shelf_group *group)
-{
-    for (uint32_t i = 0; i < SHELF_SLOTS; i++) {
-        struct shelf_slot *slot = slot_at(group, i);
-
-        if (slot->group != group)
-            continue;
-        if (slot->gather != NULL)
-            shelf_gather_drop(slot->gather);
-        slot->gather = NULL;
-        slot->answered = true; // the partner's half is guarded by the run's number
-        if (slot->operations == 0)
-            *slot = (struct shelf_slot){0};
-    }
-}
-
-static uint32_t slots_used(struct shelf_group *group)
-{
-    uint32_t used = 0;
-
-    for (uint32_t i = 0; i < SHELF_SLOTS; i++)
-        used += slot_at(group, i)->group == group && !slot_at(group, i)->answered;
-    return used;
-}
-
-static void fail(struct shelf_group *group, const char *cause)
+void catchup_fail(struct shelf_group *group, const char *cause)
 {
     struct shelf_catchup *catchup = group->catchup;
 
-    slots_leave(group);
-    catchup->state = FAILED;
+    catchup_copy_leave(group);
+    catchup->state = CATCHUP_FAILED;
+    catchup->ended_ns = catchup_now_ns(group);
     snprintf(catchup->cause, sizeof catchup->cause, "%s", cause);
     group->client->base->log(
         group->client->base, CARRICK_LOG_ERROR,
@@ -144,92 +83,6 @@ static void fail(struct shelf_group *group, const char *cause)
     group->partner_holds = false;
     shelf_group_mode(group);
     report(group);
-}
-
-static bool is_zero(const uint8_t *data, uint32_t length)
-{
-    return data[0] == 0 && (length == 1 || memcmp(data, data + 1, length - 1) == 0);
-}
-
-static void slot_post(struct shelf_group *group, uint32_t number)
-{
-    struct shelf_slot *slot = slot_at(group, number);
-    const uint8_t *memory = shelf_link_slot_memory(group->client, number);
-    struct shelf_message message = {.kind = SHELF_CHUNK,
-                                    .run = slot->run,
-                                    .shelf = slot->shelf,
-                                    .slot = number,
-                                    .chunk = slot->chunk,
-                                    .sequence = slot->sequence,
-                                    .length = slot->length};
-
-    slot->zero = is_zero(memory, slot->length);
-    message.flags = slot->zero ? SHELF_FLAG_ZERO : 0;
-    message.crc = slot->zero ? 0 : shelf_crc32c(memory, slot->length);
-    memcpy(message.group, group->name, sizeof message.group);
-    // Without room it stays as it is, and goes when something has completed.
-    slot->sent = shelf_link_post_chunk(group->client, number, &message) == CARRICK_OK;
-}
-
-static void chunk_failed(struct shelf_group *group, const char *cause)
-{
-    struct shelf_catchup *catchup = group->catchup;
-
-    catchup->wait_ns = now_ns(group) + AGAIN_MS * 1000000ull;
-    if (++catchup->failures >= FAILURES_MAX)
-        fail(group, cause);
-}
-
-static void slot_gathered(void *arg, const uint8_t *data, int sys_errno)
-{
-    struct shelf_slot *slot = arg;
-    struct shelf_group *group = slot->group;
-    uint32_t number = (uint32_t)(slot - group->client->link->slots);
-
-    slot->gather = NULL;
-    if (sys_errno != 0) {
-        struct shelf *shelf = group->shelves[slot->shelf];
-        *slot = (struct shelf_slot){0};
-        shelf_disk_failed(shelf, "a read", sys_errno);
-        chunk_failed(group, "this node's shelf cannot be read");
-    } else {
-        memcpy(shelf_link_slot_memory(group->client, number), data, slot->length);
-        slot->read = true;
-        slot_post(group, number);
-    }
-    shelf_catchup_pump(group);
-}
-
-// Begins to copy one chunk; false: there is no slot, or no memory.
-static bool chunk_begin(struct shelf_group *group, struct shelf *shelf, uint64_t chunk)
-{
-    uint32_t number = 0;
-
-    while (number < SHELF_SLOTS && slot_at(group, number)->group != NULL)
-        number++;
-    if (number == SHELF_SLOTS)
-        return false;
-    struct shelf_slot *slot = slot_at(group, number);
-    uint64_t offset = chunk * SHELF_CHUNK_BYTES;
-    if (slots_used(group) == 0)
-        group->catchup->heard_ns = now_ns(group); // nothing was awaited until now
-    *slot = (struct shelf_slot){.group = group,
-                                .run = group->catchup->run,
-                                .shelf = shelf->number,
-                                .chunk = chunk,
-                                .sequence = group->told, // what is read holds all up to here
-                                .length =
-                                    (uint32_t)shelf_min(SHELF_CHUNK_BYTES, shelf->bytes - offset)};
-    if (shelf_gather_now(shelf, offset, slot->length,
-                         shelf_link_slot_memory(group->client, number)) == CARRICK_OK) {
-        slot->read = true;
-        slot_post(group, number);
-        return true;
-    }
-    slot->gather = shelf_gather_begin(shelf, offset, slot->length, slot_gathered, slot);
-    if (slot->gather == NULL)
-        *slot = (struct shelf_slot){0};
-    return slot->gather != NULL || slot->read;
 }
 
 // ---- the run
@@ -253,118 +106,32 @@ static void ask(struct shelf_group *group)
     if (send_message(group, &message) != CARRICK_OK)
         return;
     catchup->asked = true;
-    catchup->heard_ns = now_ns(group);
-    timer_arm(group, ANSWER_MS * 1000000ull);
+    catchup->heard_ns = catchup_now_ns(group);
+    catchup_timer_arm(group, SHELF_ANSWER_MS * 1000000ull);
 }
 
-static bool may_send(struct shelf_group *group)
-{
-    struct shelf_catchup *catchup = group->catchup;
-    uint64_t rate = group->client->config.catchup_bytes_per_second;
-    uint64_t now = now_ns(group);
-
-    if (rate == 0)
-        return true;
-    uint64_t elapsed_ns = shelf_min(now - catchup->tokens_ns, 1000000000u);
-    uint64_t earned = (uint64_t)((double)elapsed_ns * (double)rate / 1e9);
-    if (earned > 0) {
-        catchup->tokens =
-            shelf_min(catchup->tokens + earned, shelf_max(rate / 10, SHELF_CHUNK_BYTES));
-        catchup->tokens_ns = now;
-    }
-    if (catchup->tokens >= SHELF_CHUNK_BYTES)
-        return true;
-    timer_arm(group, shelf_max((uint64_t)((double)(SHELF_CHUNK_BYTES - catchup->tokens) * 1e9 /
-                                          (double)rate),
-                               1000000u));
-    return false;
-}
-
-// The next marked chunk that is not being copied. false: none, for now.
-static bool next_chunk(struct shelf_group *group, struct shelf **shelf, uint64_t *chunk)
-{
-    struct shelf_catchup *catchup = group->catchup;
-
-    for (; catchup->shelf < group->count; catchup->shelf++, catchup->chunk = 0) {
-        *shelf = group->shelves[catchup->shelf];
-        *chunk = shelf_map_next((*shelf)->map, catchup->chunk);
-        if (*chunk != UINT64_MAX)
-            return true;
-    }
-    return false;
-}
-
-static void finish(struct shelf_group *group)
+void catchup_finish(struct shelf_group *group)
 {
     struct shelf_message message = {.kind = SHELF_FINISH};
 
     if (send_message(group, &message) == CARRICK_OK) {
-        group->catchup->state = FINISHING;
-        group->catchup->heard_ns = now_ns(group);
-        timer_arm(group, ANSWER_MS * 1000000ull);
+        group->catchup->state = CATCHUP_FINISHING;
+        group->catchup->heard_ns = catchup_now_ns(group);
+        catchup_timer_arm(group, SHELF_ANSWER_MS * 1000000ull);
     }
-}
-
-static void cursor_again(struct shelf_group *group)
-{
-    struct shelf_catchup *catchup = group->catchup;
-    uint64_t now = now_ns(group);
-
-    if (marked_bytes(group) == 0) {
-        finish(group);
-        return;
-    }
-    if (!catchup->progress)
-        catchup->wait_ns = shelf_max(catchup->wait_ns, now + AGAIN_MS * 1000000ull);
-    catchup->shelf = 0;
-    catchup->chunk = 0;
-    catchup->progress = false;
-    timer_arm(group, catchup->wait_ns > now ? catchup->wait_ns - now : 0);
-}
-
-static void copy(struct shelf_group *group)
-{
-    struct shelf_catchup *catchup = group->catchup;
-
-    for (uint32_t i = 0; i < SHELF_SLOTS; i++) {
-        struct shelf_slot *slot = slot_at(group, i);
-        if (slot->group == group && slot->read && !slot->sent && !slot->answered)
-            slot_post(group, i);
-    }
-    while (catchup->state == COPYING && now_ns(group) >= catchup->wait_ns) {
-        struct shelf *shelf;
-        uint64_t chunk;
-
-        if (!next_chunk(group, &shelf, &chunk)) {
-            if (slots_used(group) == 0)
-                cursor_again(group);
-            return;
-        }
-        if (!may_send(group))
-            return;
-        if (!chunk_begin(group, shelf, chunk)) {
-            if (slots_used(group) == 0)
-                timer_arm(group, AGAIN_MS * 1000000ull);
-            return;
-        }
-        catchup->chunk = chunk + 1;
-        if (group->client->config.catchup_bytes_per_second > 0)
-            catchup->tokens -= SHELF_CHUNK_BYTES;
-    }
-    if (catchup->state == COPYING && slots_used(group) == 0)
-        timer_arm(group, catchup->wait_ns - now_ns(group));
 }
 
 void shelf_catchup_pump(struct shelf_group *group)
 {
     struct shelf_catchup *catchup = group->catchup;
 
-    if (catchup->state == ASKING)
+    if (catchup->state == CATCHUP_ASKING)
         ask(group);
-    if (catchup->state != COPYING)
+    if (catchup->state != CATCHUP_COPYING)
         return;
-    copy(group);
-    if (catchup->state == COPYING && now_ns(group) - catchup->reported_ns > REPORT_MS * 1000000ull)
+    catchup_copy(group);
+    if (catchup->state == CATCHUP_COPYING &&
+        catchup_now_ns(group) - catchup->reported_ns > REPORT_MS * 1000000ull)
         report(group);
 }
 
@@ -372,37 +139,30 @@ static void timer_fired(void *arg)
 {
     struct shelf_group *group = arg;
     struct shelf_catchup *catchup = group->catchup;
-    bool awaits = (catchup->state == ASKING && catchup->asked) || catchup->state == FINISHING ||
-                  (catchup->state == COPYING && slots_used(group) > 0);
+    bool awaits = (catchup->state == CATCHUP_ASKING && catchup->asked) ||
+                  catchup->state == CATCHUP_FINISHING ||
+                  (catchup->state == CATCHUP_COPYING && catchup_copy_awaits(group));
 
     catchup->timer_runs = false;
-    if (awaits && now_ns(group) - catchup->heard_ns >= ANSWER_MS * 1000000ull) {
-        fail(group, "its shelf client does not answer");
+    if (awaits && catchup_now_ns(group) - catchup->heard_ns >= SHELF_ANSWER_MS * 1000000ull) {
+        catchup_fail(group, "its shelf client does not answer");
         return;
     }
     shelf_catchup_pump(group);
-    if (!catchup->timer_runs && catchup->asked && catchup->state >= ASKING &&
-        catchup->state <= FINISHING)
-        timer_arm(group, ANSWER_MS / 4 * 1000000ull);
+    if (!catchup->timer_runs && catchup->asked && catchup->state >= CATCHUP_ASKING &&
+        catchup->state <= CATCHUP_FINISHING)
+        catchup_timer_arm(group, SHELF_ANSWER_MS / 4 * 1000000ull);
 }
 
 void shelf_catchup_start(struct shelf_group *group, uint64_t since)
 {
     struct shelf_catchup *catchup = group->catchup;
 
-    slots_leave(group);
-    catchup->state = ASKING;
+    catchup_copy_begin(group);
+    catchup->state = CATCHUP_ASKING;
     catchup->asked = false;
     catchup->since = since;
-    catchup->begun_ns = now_ns(group);
-    catchup->done_bytes = 0;
-    catchup->shelf = 0;
-    catchup->chunk = 0;
-    catchup->progress = false;
-    catchup->wait_ns = 0;
-    catchup->tokens = SHELF_CHUNK_BYTES;
-    catchup->tokens_ns = catchup->begun_ns;
-    catchup->failures = 0;
+    catchup->begun_ns = catchup_now_ns(group);
     catchup->cause[0] = '\0';
     report(group);
     shelf_catchup_pump(group);
@@ -412,11 +172,13 @@ void shelf_catchup_stop(struct shelf_group *group)
 {
     struct shelf_catchup *catchup = group->catchup;
 
-    slots_leave(group);
+    catchup_copy_leave(group);
     group->client->base->timer_stop(catchup->timer);
     catchup->timer_runs = false;
-    if (catchup->state != NONE) {
-        catchup->state = NONE;
+    if (catchup->state >= CATCHUP_ASKING && catchup->state <= CATCHUP_FINISHING)
+        catchup->ended_ns = catchup_now_ns(group);
+    if (catchup->state != CATCHUP_NONE) {
+        catchup->state = CATCHUP_NONE;
         report(group);
     }
 }
@@ -452,7 +214,7 @@ static void take_lacks_end(struct shelf_group *group)
 {
     struct shelf_catchup *catchup = group->catchup;
 
-    catchup->state = COPYING;
+    catchup->state = CATCHUP_COPYING;
     group->partner_synced = group->synced_told;
     group->partner_holds = true;
     shelf_group_flush_maps(group);
@@ -460,37 +222,18 @@ static void take_lacks_end(struct shelf_group *group)
     report(group);
 }
 
-static void take_done(struct shelf_group *group, const struct shelf_message *message)
+static void take_finished(struct shelf_group *group)
 {
     struct shelf_catchup *catchup = group->catchup;
 
-    if (message->slot >= SHELF_SLOTS)
-        return;
-    struct shelf_slot *slot = slot_at(group, message->slot);
-    if (slot->group != group || slot->run != catchup->run || !slot->sent || slot->answered ||
-        slot->shelf != message->shelf || slot->chunk != message->chunk)
-        return;
-    struct shelf_map *map = group->shelves[slot->shelf]->map;
-    uint32_t length = slot->length;
-    slot->answered = true;
-    if (slot->operations == 0)
-        *slot = (struct shelf_slot){0};
-    if (message->flags == SHELF_CHUNK_SYNCED) {
-        shelf_map_clear_chunk(map, message->chunk);
-        catchup->done_bytes += length;
-        catchup->progress = true;
-        catchup->failures = 0;
-    } else if (message->flags != SHELF_CHUNK_STALE) {
-        chunk_failed(group, "the partner's shelf cannot be written; see the log there");
-    }
-}
-
-static void take_finished(struct shelf_group *group)
-{
-    group->catchup->state = EQUAL;
+    catchup->state = CATCHUP_EQUAL;
+    catchup->ended_ns = catchup_now_ns(group);
     shelf_group_flush_maps(group);
-    group->client->base->log(group->client->base, CARRICK_LOG_NOTICE,
-                             "group %s: the partner's shelves are up to date", group->name);
+    group->client->base->log(
+        group->client->base, CARRICK_LOG_NOTICE,
+        "group %s: the partner's shelves are up to date; %llu bytes were copied in %llu ms",
+        group->name, (unsigned long long)catchup->done_bytes,
+        (unsigned long long)((catchup->ended_ns - catchup->begun_ns) / 1000000));
     report(group);
 }
 
@@ -500,28 +243,30 @@ void shelf_catchup_received(struct shelf_group *group, const struct shelf_messag
     char why[96];
 
     if (group->role != CARRICK_LOG_OWNER || !catchup->asked || message->run != catchup->run ||
-        catchup->state == NONE || catchup->state == FAILED)
+        catchup->state == CATCHUP_NONE || catchup->state == CATCHUP_FAILED)
         return;
-    catchup->heard_ns = now_ns(group);
+    catchup->heard_ns = catchup_now_ns(group);
     if (message->kind == SHELF_REFUSED) {
         snprintf(why, sizeof why, "the partner says: %.*s", (int)message->payload_bytes,
                  (const char *)message->payload);
         for (char *at = why; *at != '\0'; at++)
             if (*at < ' ' || *at > '~')
                 *at = '?';
-        fail(group, why);
+        catchup_fail(group, why);
     } else if (message->kind == SHELF_SYNCED) {
         group->partner_synced =
             shelf_max(group->partner_synced, shelf_min(message->sequence, group->told));
         shelf_group_tell_synced(group);
-    } else if (catchup->state == ASKING && message->kind == SHELF_LACKS_END) {
+    } else if (catchup->state == CATCHUP_ASKING && message->kind == SHELF_LACKS_END) {
         take_lacks_end(group);
-    } else if (catchup->state == ASKING &&
+    } else if (catchup->state == CATCHUP_ASKING &&
                (message->kind == SHELF_LACKS || message->kind == SHELF_LACKS_ALL)) {
         take_lacks(group, message);
-    } else if (catchup->state == COPYING && message->kind == SHELF_CHUNK_DONE) {
-        take_done(group, message);
-    } else if (catchup->state == FINISHING && message->kind == SHELF_FINISHED) {
+    } else if (catchup->state == CATCHUP_COPYING && message->kind == SHELF_CHUNK_DONE) {
+        catchup_take_done(group, message);
+    } else if (catchup->state == CATCHUP_COPYING && message->kind == SHELF_CHUNKS_SYNCED) {
+        catchup_take_synced(group, message);
+    } else if (catchup->state == CATCHUP_FINISHING && message->kind == SHELF_FINISHED) {
         take_finished(group);
     }
     shelf_catchup_pump(group);

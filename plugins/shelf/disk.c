@@ -29,11 +29,10 @@ static int errno_of_submit(int status)
 static void write_done(void *arg, int status, int sys_errno)
 {
     struct shelf_write *write = arg;
-    struct shelf_write **at = &write->shelf->writes;
 
-    while (*at != write)
-        at = &(*at)->next;
-    *at = write->next;
+    *write->back = write->next;
+    if (write->next != NULL)
+        write->next->back = write->back;
     free(write->buffer);
     write->buffer = NULL;
     write->fn(write, errno_of(status, sys_errno));
@@ -45,9 +44,10 @@ int shelf_disk_write(struct shelf *shelf, uint32_t operation, uint64_t start, ui
                      void (*fn)(struct shelf_write *write, int sys_errno), void *arg)
 {
     struct shelf_write *write = calloc(1, sizeof *write);
+    void *owned = kind == SHELF_WRITE_DESTAGE ? buffer : NULL;
 
     if (write == NULL) {
-        free(buffer);
+        free(owned);
         return ENOMEM;
     }
     *write = (struct shelf_write){.next = shelf->writes,
@@ -56,7 +56,7 @@ int shelf_disk_write(struct shelf *shelf, uint32_t operation, uint64_t start, ui
                                   .end = end,
                                   .kind = kind,
                                   .tag = tag,
-                                  .buffer = buffer,
+                                  .buffer = owned,
                                   .fn = fn,
                                   .arg = arg};
     struct carrick_file_request request = {.struct_size = sizeof request,
@@ -68,10 +68,13 @@ int shelf_disk_write(struct shelf *shelf, uint32_t operation, uint64_t start, ui
                                            .arg = write};
     int status = shelf->client->base->file_submit(shelf->file, &request);
     if (status != CARRICK_OK) {
-        free(buffer);
+        free(owned);
         free(write);
         return errno_of_submit(status);
     }
+    write->back = &shelf->writes;
+    if (write->next != NULL)
+        write->next->back = &write->next;
     shelf->writes = write;
     return 0;
 }

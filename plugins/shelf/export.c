@@ -148,6 +148,7 @@ const struct carrick_block_ops *shelf_block_ops(void)
         .export_open = block_open,
         .export_close = block_close,
         .submit = block_submit,
+        .submit_end = shelf_request_submit_end,
     };
 
     return &ops;

@@ -236,21 +236,32 @@ static int take_next(struct front_connection *c)
     return take_in(c, &r);
 }
 
-static void pump(struct front_connection *c)
+// false: the connection is gone.
+static bool take_all(struct front_connection *c)
 {
     for (uint32_t i = 0; i < REQUESTS_PER_TURN; i++) {
         int went = take_next(c);
         if (went < 0)
-            return;
+            return false;
         if (went > 0)
             continue;
         // While a request is held, the flag stays down and the user rings no more: its answers bring us back.
         if (c->holds || !ring_fall_asleep(&c->ring, RING_SERVER_SLEEPS, RING_SLEEPS_ON_SOCKET,
                                           RING_REQUEST_TAIL, c->request_head))
-            return;
+            return true;
     }
     // More than a turn's share: the others come first. No bell will ring for what is there already.
     c->front->host->timer_start(c->timer, 0);
+    return true;
+}
+
+static void pump(struct front_connection *c)
+{
+    const struct carrick_block_ops *ops = c->front->ops;
+
+    if (take_all(c) && ops->struct_size > offsetof(struct carrick_block_ops, submit_end) &&
+        ops->submit_end != NULL)
+        ops->submit_end(c->export);
 }
 
 // ---- the beginning

@@ -15,6 +15,7 @@ struct shelf_gather {
     struct shelf *shelf;
     uint64_t offset, length;
     uint8_t *buffer;
+    uint8_t *owned; // the buffer, if it is not the caller's
     uint64_t drops; // of the group when the read began
     bool holds;     // nothing leaves the index
     bool careful;   // only what the index does not cover is read, piece by piece
@@ -37,13 +38,18 @@ static void copy_from(uint8_t *to, const struct shelf_segment *segment, uint64_t
         memcpy(to, record->data + (start - record->offset), end - start);
 }
 
+static struct shelf_segment *find_segment(struct shelf *shelf, uint64_t at)
+{
+    return shelf->client->break_index ? NULL : shelf_index_find(&shelf->index, at);
+}
+
 int shelf_gather_now(struct shelf *shelf, uint64_t offset, uint64_t length, uint8_t *data)
 {
     const struct carrick_host *base = shelf->client->base;
     uint64_t end = offset + length;
 
     for (uint64_t at = offset; at < end;) {
-        struct shelf_segment *segment = shelf_index_find(&shelf->index, at);
+        struct shelf_segment *segment = find_segment(shelf, at);
         uint64_t gap_end = segment == NULL ? end : shelf_min(segment->start, end);
 
         if (gap_end > at) {
@@ -74,7 +80,7 @@ static void gather_hold(struct shelf_gather *gather, bool hold)
 static void gather_free(struct shelf_gather *gather)
 {
     gather_hold(gather, false);
-    free(gather->buffer);
+    free(gather->owned);
     free(gather);
 }
 
@@ -90,7 +96,7 @@ static void overlay(struct shelf_gather *gather)
     uint64_t end = gather->offset + gather->length;
 
     for (uint64_t at = gather->offset; at < end;) {
-        struct shelf_segment *segment = shelf_index_find(&gather->shelf->index, at);
+        struct shelf_segment *segment = find_segment(gather->shelf, at);
 
         if (segment == NULL || segment->start >= end)
             return;
@@ -191,6 +197,7 @@ static void gather_read(struct shelf_gather *gather)
 }
 
 struct shelf_gather *shelf_gather_begin(struct shelf *shelf, uint64_t offset, uint64_t length,
+                                        uint8_t *into,
                                         void (*fn)(void *arg, const uint8_t *data, int sys_errno),
                                         void *arg)
 {
@@ -203,11 +210,12 @@ struct shelf_gather *shelf_gather_begin(struct shelf *shelf, uint64_t offset, ui
     gather->length = length;
     gather->fn = fn;
     gather->arg = arg;
-    gather->buffer = malloc(length);
+    gather->owned = into == NULL ? malloc(length) : NULL;
+    gather->buffer = into == NULL ? gather->owned : into;
     gather->piece = offset + length;
     gather->drops = shelf->group->drops;
     if (gather->buffer == NULL || submit(gather, offset, offset + length) != CARRICK_OK) {
-        free(gather->buffer);
+        free(gather->owned);
         free(gather);
         return NULL;
     }

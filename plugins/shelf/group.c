@@ -78,6 +78,8 @@ static void records_prune(struct shelf_group *group)
         group->first = record->next;
         if (group->first == NULL)
             group->last = NULL;
+        else
+            group->first->previous = NULL;
         group->records--;
         free(record);
     }
@@ -105,6 +107,7 @@ static void records_cut(struct shelf_group *group, uint64_t above)
         if (record->sequence > group->destaged &&
             !shelf_index_insert(&record->shelf->index, record))
             group_break(group, "there is no memory for the index of its log");
+        record->previous = group->last;
         group->last = record;
         at = &record->next;
     }
@@ -171,6 +174,7 @@ static void on_record(void *arg, const struct carrick_log_entry *entry)
         group_break(group, "there is no memory for the index of its log");
         return;
     }
+    record->previous = group->last;
     if (group->last != NULL)
         group->last->next = record;
     else
@@ -260,8 +264,12 @@ static void on_mirror_changed(void *arg, uint32_t mirror)
 
     struct carrick_log_copy copy = {.struct_size = sizeof copy};
 
-    if (group->mirror != CARRICK_MIRROR_ALONE && mirror == CARRICK_MIRROR_ALONE)
+    if (group->mirror != CARRICK_MIRROR_ALONE && mirror == CARRICK_MIRROR_ALONE) {
         group->synced_told = shelf_min(group->synced_told, group->everywhere);
+        // What was brought up to date was so for a partner that counts no more: all that it may lack is marked.
+        group->partner_holds = false;
+        group->partner_synced = 0;
+    }
     group->mirror = mirror;
     // An owner that goes alone begins a new generation, and its role stays the same.
     group->client->log_ops->copy(group->log, &copy);

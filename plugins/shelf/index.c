@@ -108,17 +108,15 @@ void shelf_index_remove(struct shelf_index *index, struct shelf_segment *segment
     free(segment);
 }
 
-// Takes [start, end) out. `spare` becomes the right part of a segment that is cut in two; false: it was not needed.
-static bool carve(struct shelf_index *index, uint64_t start, uint64_t end,
+// Takes [start, end) out. `spare` becomes the right part of a segment that is cut in two; NULL: none is.
+static void carve(struct shelf_index *index, uint64_t start, uint64_t end,
                   struct shelf_segment *spare)
 {
-    bool used = false;
-
     for (;;) {
         struct shelf_segment *segment = shelf_index_find(index, start);
 
         if (segment == NULL || segment->start >= end)
-            return used;
+            return;
         if (segment->start < start && segment->end > end) {
             spare->start = end;
             spare->end = segment->end;
@@ -127,7 +125,6 @@ static bool carve(struct shelf_index *index, uint64_t start, uint64_t end,
             index->bytes -= segment->end - start;
             segment->end = start;
             node_add(index, spare);
-            used = true;
         } else if (segment->start < start) {
             index->bytes -= segment->end - start;
             segment->end = start;
@@ -143,12 +140,15 @@ static bool carve(struct shelf_index *index, uint64_t start, uint64_t end,
 
 bool shelf_index_carve(struct shelf_index *index, uint64_t start, uint64_t end)
 {
-    struct shelf_segment *spare = node_new(index, 0, 0, NULL);
+    const struct shelf_segment *segment = shelf_index_find(index, start);
+    struct shelf_segment *spare = NULL;
 
-    if (spare == NULL)
-        return false;
-    if (!carve(index, start, end, spare))
-        free(spare);
+    if (segment != NULL && segment->start < start && segment->end > end) {
+        spare = node_new(index, 0, 0, NULL);
+        if (spare == NULL)
+            return false;
+    }
+    carve(index, start, end, spare);
     return true;
 }
 
@@ -158,10 +158,16 @@ bool shelf_index_insert(struct shelf_index *index, const struct shelf_record *re
 
     if (record->length == 0)
         return true;
+    struct shelf_segment *at = shelf_index_find(index, record->offset);
+    if (at != NULL && at->start == record->offset && at->end == end) {
+        at->record = record;
+        at->sweep = 0; // of the older one
+        return true;
+    }
     struct shelf_segment *node = node_new(index, record->offset, end, record);
     if (node == NULL)
         return false;
-    if (!shelf_index_carve(index, record->offset, end)) {
+    if (at != NULL && at->start < end && !shelf_index_carve(index, record->offset, end)) {
         free(node);
         return false;
     }

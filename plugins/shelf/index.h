@@ -12,7 +12,8 @@ struct shelf;
 
 // One acknowledged record that the log still holds.
 struct shelf_record {
-    struct shelf_record *next; // higher sequence
+    struct shelf_record *next;     // higher sequence
+    struct shelf_record *previous; // lower
     struct shelf *shelf;
     uint64_t sequence;
     uint64_t offset, length;

@@ -29,7 +29,7 @@ int shelf_link_open(struct carrick_client *client)
         return CARRICK_ERR_NO_MEMORY;
     link->client = client;
     client->link = link;
-    return host_of(client)->region_create(host_of(client), SHELF_SLOTS * SHELF_CHUNK_BYTES,
+    return host_of(client)->region_create(host_of(client), SHELF_SLOTS * SHELF_SLOT_BYTES,
                                           &link->staging);
 }
 
@@ -44,6 +44,49 @@ static void out_clear(struct shelf_link *link)
     link->out_count = 0;
 }
 
+// ---- memory for what comes
+
+static void spare_free(struct shelf_link *link)
+{
+    struct shelf_data *data = link->spare;
+
+    link->spare = data->next;
+    link->spares--;
+    free(data);
+}
+
+struct shelf_data *shelf_data_get(struct carrick_client *client)
+{
+    struct shelf_link *link = client->link;
+    struct shelf_data *data = link->spare;
+
+    if (data != NULL) {
+        link->spare = data->next;
+        link->spares--;
+    } else {
+        data = malloc(sizeof *data);
+    }
+    if (data != NULL)
+        data->users = 1;
+    return data;
+}
+
+// Kept for the next while there is a session: fresh memory costs as much as the copy into it.
+void shelf_data_put(struct carrick_client *client, struct shelf_data *data)
+{
+    struct shelf_link *link = client->link;
+
+    if (data == NULL || --data->users > 0)
+        return;
+    if (link == NULL || !link->up || link->spares >= SHELF_SLOTS) {
+        free(data);
+        return;
+    }
+    data->next = link->spare;
+    link->spare = data;
+    link->spares++;
+}
+
 void shelf_link_close(struct carrick_client *client)
 {
     struct shelf_link *link = client->link;
@@ -51,6 +94,8 @@ void shelf_link_close(struct carrick_client *client)
     if (link == NULL)
         return;
     out_clear(link);
+    while (link->spare != NULL)
+        spare_free(link);
     if (link->staging != NULL)
         host_of(client)->region_destroy(link->staging);
     free(link);
@@ -110,7 +155,7 @@ uint8_t *shelf_link_slot_memory(struct carrick_client *client, uint32_t slot)
 {
     uint8_t *memory = host_of(client)->region_ptr(client->link->staging);
 
-    return memory + (size_t)slot * SHELF_CHUNK_BYTES;
+    return memory + (size_t)slot * SHELF_SLOT_BYTES;
 }
 
 int shelf_link_post_chunk(struct carrick_client *client, uint32_t slot,
@@ -118,10 +163,10 @@ int shelf_link_post_chunk(struct carrick_client *client, uint32_t slot,
 {
     struct shelf_link *link = client->link;
     uint8_t bytes[SHELF_MESSAGE_HEAD];
-    uint64_t offset = (uint64_t)slot * SHELF_CHUNK_BYTES;
+    uint64_t offset = (uint64_t)slot * SHELF_SLOT_BYTES;
     bool zero = (message->flags & SHELF_FLAG_ZERO) != 0;
 
-    if (link->vi == NULL || link->there_bytes < SHELF_SLOTS * SHELF_CHUNK_BYTES)
+    if (link->vi == NULL || link->there_bytes < SHELF_SLOTS * SHELF_SLOT_BYTES)
         return CARRICK_ERR_STATE;
     struct carrick_op ops[2] = {
         {.struct_size = sizeof ops[0],
@@ -144,6 +189,13 @@ int shelf_link_post_chunk(struct carrick_client *client, uint32_t slot,
     return status;
 }
 
+void shelf_slot_leave(struct shelf_slot *slot)
+{
+    slot->answered = true;
+    if (slot->operations == 0 && slot->gather == NULL)
+        *slot = (struct shelf_slot){0};
+}
+
 // ---- what the session brings
 
 static void groups_pump(struct carrick_client *client)
@@ -161,7 +213,7 @@ void shelf_link_ready(struct carrick_client *client, const struct carrick_sessio
     link->vi = session->vi_count > 0 ? session->vis[0] : NULL;
     link->here = session->here_count > 0 ? session->here[0] : NULL;
     if (link->here != NULL &&
-        host_of(client)->region_bytes(link->here) < SHELF_SLOTS * SHELF_CHUNK_BYTES)
+        host_of(client)->region_bytes(link->here) < SHELF_SLOTS * SHELF_SLOT_BYTES)
         link->here = NULL;
     link->there_bytes = session->there_count > 0 ? session->there_bytes[0] : 0;
     link->up = link->vi != NULL && session->partner_version == SHELF_VERSION;
@@ -185,10 +237,11 @@ void shelf_link_ended(struct carrick_client *client)
     link->here = NULL;
     out_clear(link);
     for (uint32_t i = 0; i < SHELF_SLOTS; i++) {
-        if (link->slots[i].gather != NULL)
-            shelf_gather_drop(link->slots[i].gather);
-        link->slots[i] = (struct shelf_slot){0};
+        link->slots[i].operations = 0;
+        shelf_slot_leave(&link->slots[i]);
     }
+    while (link->spare != NULL)
+        spare_free(link);
     for (uint32_t i = 0; i < client->group_count; i++) {
         shelf_catchup_link(client->groups[i], false);
         shelf_follower_stop(client->groups[i]);
@@ -207,8 +260,8 @@ void shelf_link_completed(struct carrick_client *client,
         struct shelf_slot *slot = &link->slots[completion->cookie];
         if (slot->operations > 0)
             slot->operations--;
-        if (slot->operations == 0 && slot->answered)
-            *slot = (struct shelf_slot){0};
+        if (slot->answered)
+            shelf_slot_leave(slot);
     }
     out_go_on(link);
     groups_pump(client);

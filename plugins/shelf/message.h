@@ -17,15 +17,18 @@ enum shelf_message_kind {
     SHELF_LACKS = 2,
     SHELF_LACKS_ALL = 3, // the whole shelf
     SHELF_LACKS_END = 4,
-    // owner -> follower: slot of the staging region holds chunk as of sequence; length, crc. flags: SHELF_FLAG_ZERO
+    // owner -> follower: slot of the staging region holds a run of chunks, from `chunk` on, as of sequence; length, crc.
+    // flags: SHELF_FLAG_ZERO
     SHELF_CHUNK = 5,
-    // follower -> owner: the slot is free. flags: an enum shelf_chunk_outcome
+    // follower -> owner: the slot is free. flags: an enum shelf_chunk_outcome; WRITTEN: sequence is the run's number
     SHELF_CHUNK_DONE = 6,
     SHELF_SYNCED = 7, // follower -> owner: the shelf holds all records up to sequence for certain
     SHELF_HURRY = 8,  // owner -> follower: somebody waits for the records up to sequence
     SHELF_FINISH = 9, // owner -> follower: nothing is marked any more
     SHELF_FINISHED = 10, // follower -> owner: and this is durable here
     SHELF_REFUSED = 11,  // follower -> owner: payload says why
+    // follower -> owner: the runs of shelf that were WRITTEN, up to number `sequence`: all SYNCED, or all in ERROR (flags)
+    SHELF_CHUNKS_SYNCED = 12,
     SHELF_MESSAGE_KINDS,
 };
 
@@ -33,8 +36,9 @@ enum shelf_message_kind {
 
 enum shelf_chunk_outcome {
     SHELF_CHUNK_SYNCED = 0,
-    SHELF_CHUNK_STALE = 1, // newer records for it were told here: read it again
-    SHELF_CHUNK_ERROR = 2, // could not be written, or came broken: send it again
+    SHELF_CHUNK_STALE = 1,   // newer records for it were told here: read it again
+    SHELF_CHUNK_ERROR = 2,   // could not be written, or came broken: send it again
+    SHELF_CHUNK_WRITTEN = 3, // and not yet synced
 };
 
 struct shelf_message {

@@ -232,7 +232,7 @@ static int shelf_describe(struct carrick_client *client, struct carrick_client_i
         return CARRICK_ERR_LIMIT;
     info->region_count = 1;
     info->wants[0].access = CARRICK_ACCESS_REMOTE_WRITE;
-    info->wants[0].bytes = SHELF_SLOTS * SHELF_CHUNK_BYTES;
+    info->wants[0].bytes = SHELF_SLOTS * SHELF_SLOT_BYTES;
     return CARRICK_OK;
 }
 

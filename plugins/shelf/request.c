@@ -314,7 +314,7 @@ static int begin_read(struct shelf_request *request)
     }
     request->place = SHELF_AT_READ;
     request->gather =
-        shelf_gather_begin(shelf, request->offset, request->length, gathered, request);
+        shelf_gather_begin(shelf, request->offset, request->length, NULL, gathered, request);
     return request->gather != NULL ? CARRICK_OK : CARRICK_ERR_AGAIN;
 }
 
@@ -394,6 +394,14 @@ int shelf_request_submit(struct carrick_export *export_, const struct carrick_bl
         free(request);
     }
     return status;
+}
+
+void shelf_request_submit_end(struct carrick_export *export_)
+{
+    struct shelf_group *group = export_->shelf->group;
+
+    if (!export_->over && group->log != NULL)
+        group->client->log_ops->commit(group->log);
 }
 
 void shelf_requests_turn(struct shelf_group *group)

@@ -9,6 +9,7 @@
 //     destage    from the log to the disk            catchup    copying chunks to the partner: the owner's side
 //     group      the log's callbacks, roles          follower   the same on the side that is brought up to date
 //     state      for people                          plugin     the client
+//     link       the way to the partner's            front      users by a socket and shared memory
 //
 // Everything runs on the manager's thread, and nothing blocks.
 #ifndef SHELF_H
@@ -27,7 +28,7 @@
 #define SHELF_OPEN_MAX 1024u // open requests per export
 #define SHELF_RETRY_MS_MIN 100u
 #define SHELF_RETRY_MS_MAX 5000u
-#define SHELF_VERSION 1u // of the messages
+#define SHELF_VERSION 2u // of the messages
 
 struct carrick_client;
 struct shelf_group;
@@ -46,12 +47,12 @@ enum shelf_write_kind {
 
 // One write, zero or trim under way. No two that overlap are under way together.
 struct shelf_write {
-    struct shelf_write *next;
+    struct shelf_write *next, **back;
     struct shelf *shelf;
     uint64_t start, end;
     uint32_t kind;
     uint64_t tag; // number of the sweep, or run of the catch-up
-    void *buffer; // freed with it
+    void *buffer; // freed with it; NULL: none, or another's
     void (*fn)(struct shelf_write *write, int sys_errno); // 0: done
     void *arg;
 };
@@ -76,8 +77,8 @@ struct shelf {
     uint64_t errors;
 };
 
-// Begins a write (operation: enum carrick_file_operation). The range must be free (shelf_disk_busy). `buffer` belongs to the
-// write from here on, also on an error, which is an errno.
+// Begins a write (operation: enum carrick_file_operation). The range must be free (shelf_disk_busy). `buffer` of destaging
+// belongs to the write from here on, also on an error, which is an errno; that of a catch-up stays the caller's, until fn.
 int shelf_disk_write(struct shelf *shelf, uint32_t operation, uint64_t start, uint64_t end,
                      void *buffer, uint32_t kind, uint64_t tag,
                      void (*fn)(struct shelf_write *write, int sys_errno), void *arg);
@@ -94,11 +95,12 @@ struct shelf_gather;
 // Reads a range as it is now, if no disk must be waited for: CARRICK_OK or CARRICK_ERR_AGAIN.
 int shelf_gather_now(struct shelf *shelf, uint64_t offset, uint64_t length, uint8_t *data);
 // Reads it with waiting: fn(arg, data, errno), never from within; data is valid during the call. What was acknowledged
-// before the call is in it.
+// before the call is in it. `into`: where to, or NULL: memory of its own.
 struct shelf_gather *shelf_gather_begin(struct shelf *shelf, uint64_t offset, uint64_t length,
+                                        uint8_t *into,
                                         void (*fn)(void *arg, const uint8_t *data, int sys_errno),
                                         void *arg);
-// fn is not called any more.
+// fn is not called any more. Not where the caller's memory is read into: nobody could tell when that is free.
 void shelf_gather_drop(struct shelf_gather *gather);
 
 // ---- destage
@@ -227,6 +229,7 @@ void shelf_exports_turn(struct carrick_client *client); // tells `closed` where 
 
 int shelf_request_submit(struct carrick_export *export_,
                          const struct carrick_block_request *request);
+void shelf_request_submit_end(struct carrick_export *export_);
 void shelf_request_drop(struct shelf_request *request);
 void shelf_requests_room(struct shelf_group *group);
 void shelf_requests_acknowledged(struct shelf_group *group);
@@ -314,6 +317,7 @@ struct carrick_client {
     struct front *front;
     bool ending;       // destroy
     bool break_resync; // the simulator's: what is copied overwrites what is newer
+    bool break_index;  // and what is read comes from the disk alone
 };
 
 // Things are to be done in the loop's next turn.

@@ -296,6 +296,7 @@ Test(nvram_pair, reads_are_fresh_only_while_the_promise_stands)
     cr_assert_eq(users[0].fresh, 1);
     // Withdrawn while the read is under way, and before it takes effect.
     cr_assert_eq(CALL(read_barrier, users[0].log, u_barrier, &users[0]), CARRICK_OK);
+    nv_log_ops.commit(users[0].log);
     u_idle(1);
     w_run_ms(1);
     cr_assert_eq(users[0].fresh, 1);
@@ -307,12 +308,34 @@ Test(nvram_pair, who_asks_during_a_read_gets_a_later_one)
     u_pair();
     world.held[0] = true;
     cr_assert_eq(CALL(read_barrier, users[0].log, u_barrier, &users[0]), CARRICK_OK);
+    nv_log_ops.commit(users[0].log);
     cr_assert_eq(CALL(read_barrier, users[0].log, u_barrier, &users[0]), CARRICK_OK);
+    nv_log_ops.commit(users[0].log);
     cr_assert_eq(world.nodes[0].vis[1].count, 1);
     w_vi_step(&world.nodes[0].vis[1]);
     cr_assert_eq(users[0].fresh, 1);
     w_vi_step(&world.nodes[0].vis[1]);
     cr_assert_eq(users[0].fresh, 2);
+}
+
+// Many do not wait for the look that is under way: they get one of their own beside it, which began after they asked.
+Test(nvram_pair, many_who_ask_during_a_read_get_one_beside_it)
+{
+    u_pair();
+    world.held[0] = true;
+    for (unsigned i = 0; i < 200; i++) {
+        cr_assert_eq(CALL(read_barrier, users[0].log, u_barrier, &users[0]), CARRICK_OK);
+        nv_log_ops.commit(users[0].log);
+    }
+    cr_assert_gt(world.nodes[0].vis[1].count, 1);
+    cr_assert_leq(world.nodes[0].vis[1].count, NV_LOOKS);
+    w_vi_step(&world.nodes[0].vis[1]);
+    cr_assert_eq(users[0].fresh, 1);
+    u_idle(1); // the others see that it is withdrawn
+    world.held[0] = false;
+    w_run_ms(10);
+    cr_assert_eq(users[0].fresh, 1);
+    cr_assert_eq(users[0].stale, 199);
 }
 
 Test(nvram_pair, promise_of_another_generation_or_a_torn_one_is_none)
@@ -322,6 +345,7 @@ Test(nvram_pair, promise_of_another_generation_or_a_torn_one_is_none)
     u_pair();
     users[1].log->memory[NV_PROMISE_AT + 33] ^= 1;
     cr_assert_eq(CALL(read_barrier, users[0].log, u_barrier, &users[0]), CARRICK_OK);
+    nv_log_ops.commit(users[0].log);
     for (int i = 0; i < 100; i++)
         w_step_at_once();
     cr_assert_eq(users[0].fresh, 0);

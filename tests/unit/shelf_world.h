@@ -8,6 +8,8 @@
 
 #include <criterion/criterion.h>
 
+#include "plugins/shelf/shelf.h"
+
 #include <carrick/block.h>
 #include <carrick/client.h>
 #include <carrick/log.h>
@@ -710,7 +712,7 @@ static inline void world_session(bool up)
         struct carrick_region *here[1] = {node->here};
         uint64_t there[1] = {other(node)->here->length};
         struct carrick_session_info session = {.struct_size = sizeof session,
-                                               .partner_version = 1,
+                                               .partner_version = SHELF_VERSION,
                                                .vi_count = 1,
                                                .vis = vis,
                                                .here_count = 1,
