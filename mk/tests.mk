@@ -111,7 +111,7 @@ submake = MAKEFLAGS= scripts/as-owner '$(BUILD)' $(MAKE) $(if $(findstring n,$(f
 run     = BUILD='$(abspath $(BUILD))' ONLY='$(ONLY)' SANITIZE='$(SANITIZE)' CC='$(CC)' PYTHONDONTWRITEBYTECODE=1 \
 	CARRICK_MAKE='$(subst ','\'',$(MAKE) $(MAKEOVERRIDES))'
 
-.PHONY: deps test demo bench fuzz sim sanitize check check-build format
+.PHONY: deps test demo bench fuzz sim sim-long crash-long sanitize check check-build format
 deps:
 	@scripts/deps build test nbd etcd net bench check rdma
 
@@ -139,10 +139,17 @@ fuzz:
 sim: $(sim_bin)
 	@$(BUILD)/bin/carrick-sim --seed '$(or $(SEED),1)' --verbose
 
+# What the test command does with 10,000: histories from SEED on, crash states of shelf and map.
+sim-long: $(sim_bin)
+	@$(BUILD)/bin/carrick-sim --histories '$(or $(N),1000000)' --seed '$(or $(SEED),1)'
+
+crash-long: $(BUILD)/tests/unit/shelf_crash
+	@CRASH_STATES='$(or $(N),1000000)' $(BUILD)/tests/unit/shelf_crash
+
 # The sanitizers' own code makes gcc suspect more than there is: warnings are errors in the plain builds.
 sanitize:
-	+@$(MAKE) --no-print-directory BUILD='$(BUILD)/sanitize' SANITIZE=address,undefined SIM_HISTORIES=$(or $(SIM_HISTORIES),40) \
-		CFLAGS='-O1 -g' WERROR=0 test
+	+@$(MAKE) --no-print-directory BUILD='$(BUILD)/sanitize' SANITIZE=address,undefined SIM_HISTORIES=$(or $(SIM_HISTORIES),100) \
+		CRASH_STATES=$(or $(CRASH_STATES),2000) CFLAGS='-O1 -g' WERROR=0 test
 
 check:
 	@scripts/deps build test check

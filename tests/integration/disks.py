@@ -243,6 +243,30 @@ def shelf_of_the_shadow_fails(world):
 
 
 @test
+def returning_shelf_cannot_be_written(world):
+    """The owner goes on, says the cause once, and tries again less and less often; when the disk works, all is well by itself."""
+    faults = Faults(world)
+    disk = Disk(world)
+    disk.write("alpha")
+    wait_for(disk.storage.destaged, "the log to be destaged")
+    disk.storage.beta.kill()
+    disk.storage.wait_state("alpha", "alone")
+    disk.write("alpha")
+    faults.set(("write", errno.EIO, image("beta")))
+    disk.storage.beta.start()
+    failed = "bringing the partner up to date failed"
+    wait_for(lambda: failed in (disk.storage.group("alpha") or {}).get("reason", ""), "alpha to say that it failed")
+    told = len(disk.storage.alpha.log())
+    wait_for(lambda: disk.storage.alpha.log()[told:].count("cannot be brought up to date") >= 3, "alpha to try again", 30)
+    lines = [line for line in disk.storage.alpha.log().splitlines() if " notice " in line and "group g1: " in line
+             and ("resyncing after alone" in line or "alone after resyncing" in line)]
+    check(len(lines) <= 6, f"{len(lines)} lines of alpha's log tell of each attempt: {lines}")
+    disk.verify()
+    faults.mend()
+    disk.finish()
+
+
+@test
 def shelf_cannot_be_read(world):
     """Each read is answered with an error, or right; nothing is made up."""
     faults = Faults(world)

@@ -5,11 +5,13 @@
 
 void break_log(struct carrick_client *nvram, unsigned rules)
 {
-    nvram->break_rules = (rules & BREAK_PROMISE ? NV_BREAK_PROMISE : 0u) |
-                         (rules & BREAK_SHADOW ? NV_BREAK_SHADOW : 0u) |
-                         (rules & BREAK_CUT ? NV_BREAK_CUT : 0u) |
-                         (rules & BREAK_DESTAGE ? NV_BREAK_EARLY : 0u) |
-                         (rules & BREAK_CLOSED ? NV_BREAK_FENCE : 0u);
+    nvram->break_rules =
+        (rules & BREAK_PROMISE ? NV_BREAK_PROMISE : 0u) |
+        (rules & BREAK_SHADOW ? NV_BREAK_SHADOW : 0u) | (rules & BREAK_CUT ? NV_BREAK_CUT : 0u) |
+        (rules & BREAK_DESTAGE ? NV_BREAK_EARLY : 0u) |
+        (rules & BREAK_CLOSED ? NV_BREAK_FENCE : 0u) | (rules & BREAK_TRIM ? NV_BREAK_TRIM : 0u) |
+        (rules & BREAK_SYNC ? NV_BREAK_SYNC : 0u) |
+        (rules & BREAK_WITHDRAW ? NV_BREAK_WITHDRAW : 0u);
 }
 
 bool break_log_sure(struct carrick_client *nvram, unsigned group, uint64_t *offset, uint64_t *bytes)

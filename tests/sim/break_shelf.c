@@ -6,4 +6,5 @@
 void break_shelf(struct carrick_client *shelf, unsigned rules)
 {
     shelf->break_resync = (rules & BREAK_RESYNC) != 0;
+    shelf->break_index = (rules & BREAK_INDEX) != 0;
 }

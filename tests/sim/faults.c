@@ -218,6 +218,18 @@ static void fault_device(struct world *world, enum fault_kind kind)
     world->numbers.link_failures++;
 }
 
+void fault_driver(struct world *world, unsigned node, uint64_t time_ns)
+{
+    char address[8];
+
+    world_say(world, world->node[node].name, "the driver of its devices fails");
+    for (unsigned link = 0; link < world->links; link++) {
+        sim_device_remove(world->fabric, link_address(address, node, link));
+        action_add(world, time_ns, device_back, link, node, true);
+    }
+    world->numbers.link_failures++;
+}
+
 static void fault_node(struct world *world, enum fault_kind kind)
 {
     struct sim_random *random = &world->random;

@@ -414,6 +414,8 @@ const struct scenario scenarios[] = {
      storage_setup_table, storage_run_table, true},
     {"storage-rot", "storage: a record goes bad while its node is down", storage_setup_rot,
      storage_run_rot, true},
+    {"storage-power", "storage: both nodes lose power", storage_setup_power, storage_run_power,
+     true},
 };
 const unsigned scenario_count = sizeof(scenarios) / sizeof(scenarios[0]);
 

@@ -9,6 +9,8 @@
 
 #define LATENCY_NS 50000u
 #define PAGE_BYTES 4096u
+#define HEAP_BYTES_MAX                                                                             \
+    (600u << 10) // above, most of it is never touched: clearing it would cost more than mapping it
 
 // A write that the page cache has and no sync covers.
 struct pending {
@@ -72,9 +74,16 @@ static struct sim_memory *memory_make(const char *path, uint64_t bytes)
 
     memory->path = path == NULL ? NULL : take(strdup(path));
     memory->bytes = bytes;
-    memory->address = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory->address == MAP_FAILED)
-        abort();
+    if (bytes > HEAP_BYTES_MAX) {
+        memory->address =
+            mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory->address == MAP_FAILED)
+            abort();
+        return memory;
+    }
+    memory->address =
+        take(aligned_alloc(PAGE_BYTES, (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES));
+    memset(memory->address, 0, bytes);
     return memory;
 }
 
@@ -97,7 +106,10 @@ static struct sim_memory *memory_copy(const struct sim_memory *from)
 
 static void memory_free(struct sim_memory *memory)
 {
-    munmap(memory->address, memory->bytes);
+    if (memory->bytes > HEAP_BYTES_MAX)
+        munmap(memory->address, memory->bytes);
+    else
+        free(memory->address);
     free(memory->path);
     free(memory);
 }

@@ -9,6 +9,8 @@
 //   storage_scenario.c  kinds of histories
 //   storage_table.c     the table of failures: who must serve, and by when
 //   storage_rot.c       a record of a log goes bad while its node is down
+//   storage_power.c     both nodes lose power
+//   small_log.c         logs that a history fills
 //   break_*.c           rules taken out, see storage_break.h
 #ifndef STORAGE_H
 #define STORAGE_H
@@ -77,6 +79,7 @@ struct storage {
     bool with_arbiter;
     uint32_t cell_bytes;    // what is written at once, as the judge sees it
     uint32_t request_cells; // longest request
+    uint32_t log_bytes;     // of each group's log
     // the arbiter
     enum arbiter_way way[2];
     uint64_t arbiter_max_ns;
@@ -86,7 +89,7 @@ struct storage {
     struct connection *connections;
     struct request *requests;
     bool users_work;
-    uint64_t rest_max_ns, patience_ns;
+    uint64_t rest_max_ns, patience_ns, backoff_ns;
     struct user_op *ops;
     uint32_t op_count, op_room;
     uint64_t acknowledged, refused;
@@ -164,6 +167,10 @@ void storage_run_resync(struct world *world);
 // storage_table.c
 void storage_setup_table(struct world *world);
 void storage_run_table(struct world *world);
+
+// storage_power.c
+void storage_setup_power(struct world *world);
+void storage_run_power(struct world *world);
 
 // storage_rot.c
 void storage_setup_rot(struct world *world);

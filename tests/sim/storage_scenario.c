@@ -209,6 +209,10 @@ static void one_dies(struct world *world, bool in_order)
 
     if (!storage_protected(world))
         return;
+    // One that stands still, or is about to stop, is not there for long.
+    for (unsigned i = 0; i < 2; i++)
+        if (!world->node[i].alive || world->node[i].frozen || world->node[i].stopping)
+            return;
     if (in_order)
         node_stop(world, node);
     else
@@ -270,6 +274,16 @@ static void owner_stands_still(struct world *world)
                true);
 }
 
+static void owner_without_driver(struct world *world)
+{
+    uint64_t time_ns = sim_random_between(&world->random, 20, 2500) * ENV_MS;
+
+    fault_driver(world, owner_draw(world), time_ns);
+    // Its partner is dead as well, or what failed there is the same.
+    if (sim_random_percent(&world->random, 10))
+        fault_driver(world, 0, time_ns);
+}
+
 static void fault_one(struct world *world, unsigned kind, unsigned unused)
 {
     (void)unused;
@@ -280,6 +294,9 @@ static void fault_one(struct world *world, unsigned kind, unsigned unused)
         return;
     case 11:
         owner_stands_still(world);
+        return;
+    case 12:
+        owner_without_driver(world);
         return;
     case 0:
         if (world->storage->level == CARRICK_LEVEL_VOLATILE)
@@ -319,13 +336,21 @@ static void fault_one(struct world *world, unsigned kind, unsigned unused)
     }
 }
 
-#define KINDS 12u
+#define KINDS 13u
 
 static void fault_due(struct world *world, unsigned kind, unsigned unused)
 {
     (void)unused;
     users_stir(world->storage);
     action_add(world, sim_random_below(&world->random, ENV_MS), fault_one, kind, 0, false);
+}
+
+// From right into what the last fault set going, to after it has settled.
+static uint64_t pause_draw(struct world *world)
+{
+    uint64_t draw = sim_random_below(&world->random, 100);
+
+    return sim_random_below(&world->random, (draw < 50 ? 300 : draw < 90 ? 1000 : 3000) * ENV_MS);
 }
 
 static void run_kinds(struct world *world, const unsigned *kinds, unsigned count)
@@ -339,13 +364,10 @@ static void run_kinds(struct world *world, const unsigned *kinds, unsigned count
                                    : kinds[sim_random_below(&world->random, count)];
 
         action_add(world, sim_random_below(&world->random, 50 * ENV_MS), fault_due, kind, 0, false);
-        // From right into what the last one set going, to after it has settled.
-        world_advance(
-            world,
-            world->clock.now_ns +
-                sim_random_below(&world->random,
-                                 (sim_random_percent(&world->random, 50) ? 300 : 3000) * ENV_MS));
+        world_advance(world, world->clock.now_ns + pause_draw(world));
     }
+    if (!world->failed) // the last one comes, too
+        world_advance(world, world->clock.now_ns + 51 * ENV_MS);
     storage_finish(world);
 }
 
@@ -370,9 +392,9 @@ void storage_run_crash(struct world *world)
 
 void storage_run_split(struct world *world)
 {
-    static const unsigned kinds[] = {1, 3, 3, 4, 9, 10, 10, 11, 11};
+    static const unsigned kinds[] = {1, 3, 3, 4, 9, 10, 10, 11, 11, 12, 12};
 
-    run_kinds(world, kinds, 9);
+    run_kinds(world, kinds, 11);
 }
 
 void storage_run_disk(struct world *world)
@@ -384,9 +406,9 @@ void storage_run_disk(struct world *world)
 
 void storage_run_handover(struct world *world)
 {
-    static const unsigned kinds[] = {6, 6, 6, 0, 1, 4, 7};
+    static const unsigned kinds[] = {6, 6, 6, 0, 1, 4, 7, 12};
 
-    run_kinds(world, kinds, 7);
+    run_kinds(world, kinds, 8);
 }
 
 // ---- a fault while a copy or a shelf is brought up to date

@@ -116,6 +116,24 @@ static void shelf_fails(struct world *world, unsigned node)
                                                   .sync_error = 50});
 }
 
+static void driver_fails(struct world *world, unsigned node)
+{
+    fault_driver(world, node, 60000 * ENV_MS);
+}
+
+static void killed_and_driver_fails(struct world *world, unsigned node)
+{
+    bool first = sim_random_percent(&world->random, 50);
+
+    // Before the one is noticed, the other has come.
+    if (first)
+        killed(world, node);
+    fault_driver(world, !node, 60000 * ENV_MS);
+    world_advance(world, world->clock.now_ns + sim_random_below(&world->random, 50 * ENV_MS));
+    if (!first && !world->failed)
+        killed(world, node);
+}
+
 static void session_reset(struct world *world, unsigned node)
 {
     (void)node;
@@ -138,6 +156,9 @@ static const struct cell cells[] = {
     {"both are killed, one is back", both_killed_one_back, WHO_OTHER, 0, 7000, true},
     {"both are killed, both are back", both_killed_both_back, WHO_ANY, 0, 7000, true},
     {"a node hands over", handed_over, WHO_OTHER, 0, 1500, false},
+    {"the driver of a node's interconnect fails", driver_fails, WHO_OTHER, 0, 1500, false},
+    {"a node is killed, and the driver of the other fails", killed_and_driver_fails, WHO_OTHER, 0,
+     4000, false},
     {"the disk under a shelf fails", shelf_fails, WHO_ANY, 300, 1500, false},
     {"the session is reset", session_reset, WHO_ANY, 10, 1500, false},
 };

@@ -11,7 +11,6 @@
 #define NET_MAX_NS 100000u // of a message between a user and a node
 #define AGAIN_NS 100000u
 #define FROZEN_NS 500000u
-#define BACKOFF_NS (20 * ENV_MS)
 
 struct connection {
     struct connection *next;
@@ -101,7 +100,7 @@ static void connection_lost(struct storage *storage, void *arg)
     user->under_way = 0;
     if (!user->fixed)
         user->node = !user->node;
-    turn_soon(user, BACKOFF_NS);
+    turn_soon(user, user->storage->backoff_ns);
 }
 
 static void request_answered(struct storage *storage, void *arg)
@@ -386,7 +385,7 @@ void users_create(struct storage *storage)
         user->fixed = i >= storage->groups && sim_random_percent(&user->random, 40);
         user->depth = (unsigned)sim_random_between(&user->random, 1, USER_DEPTH_MAX);
         storage->user[i] = user;
-        turn_soon(user, BACKOFF_NS);
+        turn_soon(user, user->storage->backoff_ns);
     }
 }
 

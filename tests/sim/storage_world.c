@@ -81,6 +81,16 @@ static void group_draw(struct storage *storage, unsigned index)
     group->truth.struct_size = sizeof(group->truth);
 }
 
+// Some are gone round in several times, and full when the disk is slow; some never.
+static uint32_t log_draw(struct storage *storage)
+{
+    uint32_t least = storage->cell_bytes > 4096 ? 512u << 10 : 256u << 10;
+
+    return least << (sim_random_percent(&storage->random, 90)
+                         ? sim_random_below(&storage->random, 2)
+                         : 3);
+}
+
 void storage_create(struct world *world)
 {
     static const uint32_t cell_bytes[] = {512, 512, 512, 512, 512, 1536, 1536, 4096, 4096, 65536};
@@ -103,10 +113,12 @@ void storage_create(struct world *world)
     storage->with_arbiter = sim_random_percent(&storage->random, 90);
     storage->arbiter_max_ns = sim_random_between(&storage->random, 1, 20) * ENV_MS / 4;
     storage->users_work = true;
-    storage->rest_max_ns = sim_random_between(&storage->random, 40, 400) * ENV_MS;
+    storage->rest_max_ns = sim_random_between(&storage->random, 15, 200) * ENV_MS;
     if (storage->cell_bytes > 4096)
         storage->rest_max_ns *= 4;
     storage->patience_ns = sim_random_between(&storage->random, 200, 1500) * ENV_MS;
+    storage->backoff_ns = sim_random_between(&storage->random, 10, 80) * ENV_MS;
+    storage->log_bytes = log_draw(storage);
     for (unsigned i = 0; i < storage->groups; i++)
         group_draw(storage, i);
     for (unsigned i = 0; i < 2; i++)
@@ -173,8 +185,8 @@ size_t storage_clients_text(const struct storage *storage, char *bytes, size_t r
     add(&text, "{\"name\":\"nvram\",\"plugin\":\"nvram_shadow\",\"config\":{\"groups\":[");
     for (unsigned i = 0; i < storage->groups; i++) {
         add(&text, "%s{\"name\":\"%s\",\"home\":\"%c\",\"log_bytes\":%u,\"backing\":\"%s\"",
-            i > 0 ? "," : "", storage->group[i].name, 'a' + storage->group[i].home, 4u << 20,
-            backings[storage->level]);
+            i > 0 ? "," : "", storage->group[i].name, 'a' + storage->group[i].home,
+            storage->log_bytes, backings[storage->level]);
         if (storage->level != CARRICK_LEVEL_VOLATILE)
             add(&text, ",\"path\":\"/%%n/log%u\"", i);
         add(&text, "}");

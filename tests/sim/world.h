@@ -227,6 +227,8 @@ uint64_t action_next_ns(const struct world *world);
 void action_run(struct world *world);
 void fault_random(struct world *world);
 void fault_make(struct world *world, enum fault_kind kind);
+// The driver of all of a node's devices fails, for so long.
+void fault_driver(struct world *world, unsigned node, uint64_t time_ns);
 void fault_cut_link(struct world *world, unsigned link, uint64_t late_ns);
 void node_back(struct world *world, unsigned node, unsigned unused);
 uint64_t draw_time_ns(struct world *world);

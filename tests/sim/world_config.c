@@ -156,6 +156,15 @@ static void net_draw(struct world *world)
     net->break_fence = (world->options.break_rules & BREAK_FENCE) != 0;
 }
 
+// With storage the links are not what it is about: seldom more than two.
+static unsigned links_draw(struct world *world)
+{
+    static const unsigned few[] = {1, 1, 1, 2, 2, 2, 2, 3, 3, 4};
+
+    return world->storage == NULL ? (unsigned)sim_random_between(&world->random, 1, WORLD_LINKS_MAX)
+                                  : few[sim_random_below(&world->random, 10)];
+}
+
 static uint64_t net_now_ns(void *arg)
 {
     return ((struct world *)arg)->clock.now_ns;
@@ -166,7 +175,7 @@ void world_configure(struct world *world)
     unsigned lanes = (unsigned)sim_random_between(&world->random, 1, 4);
     const char *profile = world->storage != NULL ? "fast" : profile_draw(world);
 
-    world->links = (unsigned)sim_random_between(&world->random, 1, WORLD_LINKS_MAX);
+    world->links = links_draw(world);
     if (world->storage == NULL)
         world->pairs = (unsigned)sim_random_between(&world->random, 1, WORLD_CLIENTS_MAX);
     net_draw(world);
