@@ -162,7 +162,7 @@ check-build: tests bench-build
 		-DCARRICK_PLUGIN_DIR='"$(plugindir)"' -DCARRICK_SYSCONF_DIR='"$(sysconfdir)"',$(f)) \
 		> $(BUILD)/analyser-flags
 	@printf '%s\n' $(plugin_files) > $(BUILD)/plugin-list
-	@printf '%s\n' $(foreach n,$(left_out),$($(n)_dir)) $(if $(nbdkit_missing),nbdkit) > $(BUILD)/left-out-dirs
+	@printf '%s\n' $(left_out_dirs) $(if $(nbdkit_missing),nbdkit) > $(BUILD)/left-out-dirs
 
 format:
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h' ':!tests/abi/include-*')
