@@ -140,8 +140,8 @@ struct carrick_log_consumer {
     void (*room)(void *arg);
     // The role has changed. To OWNER: record() was called for all that the copy holds; requests may be taken.
     // From OWNER: what was appended and not acknowledged has no known outcome: connections must close without an
-    // answer. fork_sequence: records above it that this consumer was told of are void (a rejoining copy that was cut);
-    // UINT64_MAX: none is.
+    // answer. fork_sequence: records above it that this consumer was told of are void (a rejoining copy that was cut, or,
+    // where SHADOW comes again, one that is taken anew; their data is not there any more after that); UINT64_MAX: none is.
     void (*role_changed)(void *arg, uint32_t role, const struct carrick_generation *generation,
                          uint64_t fork_sequence);
     // Owner: the partner's copy is being brought up to date (true) and the shelf must be, too; false: no more. Ends

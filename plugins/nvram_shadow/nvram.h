@@ -353,6 +353,7 @@ int nv_turn_create(struct carrick_log *log);
 void nv_turn_arm(struct carrick_log *log);
 void nv_tick_arm(struct carrick_log *log, uint64_t ms);
 void nv_tell(struct carrick_log *log); // records, acknowledged; from callbacks of the host only
+void nv_tell_void(struct carrick_log *log); // the consumer gives up what the copy holds
 void nv_changed(struct carrick_log *log);
 void nv_serving_ended(struct carrick_log *log, int status, const char *cause);
 void nv_fetched(struct carrick_log *log, int status, const char *cause);

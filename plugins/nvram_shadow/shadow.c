@@ -58,6 +58,7 @@ static uint32_t attach_judge(struct carrick_log *log, const struct nv_message *m
     if (log->fetch.running)
         return NV_REFUSED_CONDITION;
     if ((message->flags & NV_FLAG_WHOLE) && (message->flags & NV_FLAG_RESYNC)) {
+        nv_tell_void(log);
         nv_copy_empty(log, &message->from);
         nv_condition_set(log, CARRICK_LOG_INCONSISTENT, NULL);
         return NV_REFUSED_NOT;

@@ -195,6 +195,30 @@ void nv_tell(struct carrick_log *log)
         owner_tell(log);
 }
 
+// The copy is to be taken anew, and the partner is going to write over its records. After a restart the disk may hold more of
+// them than was told again: a replay that ends on its way leaves older content over newer. So the consumer hears of all
+// that the copy holds, and then that it is void: it forgets the records before this returns, and what they cover is
+// copied over.
+void nv_tell_void(struct carrick_log *log)
+{
+    struct nv_record record;
+
+    nv_tell(log); // roles that are due come first
+    if (log->consumer == NULL || log->told_role != CARRICK_LOG_SHADOW ||
+        log->ring.first.sequence == log->ring.tail.sequence)
+        return;
+    while (log->told.sequence < log->ring.tail.sequence) {
+        struct nv_cursor at = log->told;
+
+        if (!nv_ring_peek(&log->ring, &at, &record))
+            break;
+        nv_ring_step(&log->told, &record);
+        if (record.kind != NV_FILL)
+            record_tell(log, &record, &at);
+    }
+    role_tell(log, CARRICK_LOG_SHADOW, log->ring.first.sequence - 1);
+}
+
 // ---- the monitor
 
 static void monitor_tell(struct carrick_log *log)

@@ -250,19 +250,6 @@ bool storage_copy(struct world *world, unsigned node, unsigned group, struct car
     return log != NULL;
 }
 
-void storage_sample(struct world *world)
-{
-    for (unsigned i = 0; i < world->storage->groups; i++) {
-        struct carrick_log_copy copy[2];
-
-        if (storage_copy(world, 0, i, &copy[0]) && storage_copy(world, 1, i, &copy[1]) &&
-            copy[0].role == CARRICK_LOG_OWNER && copy[1].role == CARRICK_LOG_OWNER &&
-            memcmp(copy[0].generation.id, copy[1].generation.id, 16) == 0)
-            world_fail(world, "%s: both nodes own it under one generation",
-                       world->storage->group[i].name);
-    }
-}
-
 static bool group_protected(struct world *world, unsigned group)
 {
     const struct storage *storage = world->storage;
@@ -431,25 +418,46 @@ bool storage_resyncs(struct world *world, unsigned node, unsigned group)
             mirror.shelf.state == CARRICK_RESYNC_RUNNING);
 }
 
-bool storage_serves(struct world *world, unsigned node, unsigned group)
+// Its users are served. An owner whose log is still scanned and told serves nobody, and until its head is written its
+// copy bears the generation before the one that it has won.
+static bool takes_users(struct world *world, unsigned node, unsigned group)
 {
     struct carrick_error error = {.struct_size = sizeof(error)};
     struct carrick_block_info info = {.struct_size = sizeof(info)};
-    struct carrick_mirror_state mirror;
     struct carrick_export *export_ = NULL;
     const struct carrick_block_ops *ops;
     void *shelves = NULL;
 
-    if (world->node[node].frozen || world->node[node].stopping ||
-        !mirror_of_owner(world, node, group, &mirror) ||
-        (mirror.mirror != CARRICK_MIRROR_ALONE && !mirror.connected))
-        return false;
     ops = storage_service(world, node, CARRICK_BLOCK_SERVICE, &shelves);
     if (ops == NULL || ops->export_open(shelves, world->storage->group[group].shelf, &nobody, NULL,
                                         &export_, &info, &error) != CARRICK_OK)
         return false;
     ops->export_close(export_);
     return true;
+}
+
+bool storage_serves(struct world *world, unsigned node, unsigned group)
+{
+    struct carrick_mirror_state mirror;
+
+    return !world->node[node].frozen && !world->node[node].stopping &&
+           mirror_of_owner(world, node, group, &mirror) &&
+           (mirror.mirror == CARRICK_MIRROR_ALONE || mirror.connected) &&
+           takes_users(world, node, group);
+}
+
+void storage_sample(struct world *world)
+{
+    for (unsigned i = 0; i < world->storage->groups; i++) {
+        struct carrick_log_copy copy[2];
+
+        if (storage_copy(world, 0, i, &copy[0]) && storage_copy(world, 1, i, &copy[1]) &&
+            copy[0].role == CARRICK_LOG_OWNER && copy[1].role == CARRICK_LOG_OWNER &&
+            memcmp(copy[0].generation.id, copy[1].generation.id, 16) == 0 &&
+            takes_users(world, 0, i) && takes_users(world, 1, i))
+            world_fail(world, "%s: both nodes own it under one generation",
+                       world->storage->group[i].name);
+    }
 }
 
 // All is destaged on both nodes: their shelves are alike, byte for byte. group, cell: where they first differ.

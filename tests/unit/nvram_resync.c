@@ -134,6 +134,42 @@ Test(nvram_resync, whole_copy_anew_when_the_log_begins_later)
     cr_assert_eq(users[1].told[0], 80);
 }
 
+// It was told what its copy holds, perhaps only a part: all of it is void then, or older content could stay on its disk.
+Test(nvram_resync, what_was_told_is_void_when_the_copy_is_taken_anew)
+{
+    struct carrick_generation two = u_generation(2, 1, 50);
+
+    users[0].syncs = users[1].syncs = false;
+    u_pair();
+    for (uint64_t i = 0; i < 100; i++) {
+        if (i == 50) {
+            w_kill(1);
+            w_run_ms(5);
+            cr_assert_eq(CALL(set_mirror, users[0].log, CARRICK_MIRROR_ALONE, &two), CARRICK_OK);
+        }
+        u_append(0, i, 700);
+        w_run_ms(5);
+    }
+    nv_log_ops.synced(users[0].log, 80);
+    w_run_ms(50);
+    u_start(1);
+    cr_assert_eq(CALL(follow, users[1].log, &two, 50, false), CARRICK_OK);
+    w_session();
+    w_run_ms(5);
+    // What the last ones say of those before them.
+    cr_assert_gt(users[1].told_count, 0);
+    cr_assert_lt(users[1].told_count, 50);
+    cr_assert_eq(users[1].roles, 1);
+    cr_assert_eq(CALL(resync, users[0].log, 50, true), CARRICK_OK);
+    w_run_ms(50);
+    cr_assert_eq(u_mirror(0).log.state, CARRICK_RESYNC_EQUAL);
+    cr_assert_eq(users[1].role, CARRICK_LOG_SHADOW);
+    cr_assert_eq(users[1].roles, 2, "its consumer was not told that the copy is taken anew");
+    cr_assert_eq(users[1].fork, 0);
+    cr_assert_eq(users[1].told_count, 20, "records that are no more count as told");
+    cr_assert_eq(users[1].told[0], 80);
+}
+
 Test(nvram_resync, records_that_are_gone_are_asked_for_as_a_whole_copy)
 {
     struct carrick_generation two;
