@@ -124,9 +124,9 @@ void nv_copy_loaded(struct carrick_log *log)
     log->acknowledged = head->first.sequence - 1;
     if (head->acknowledged > log->acknowledged)
         log->acknowledged = head->acknowledged;
+    // Not head->synced: that was said by the consumer of an earlier daemon. This one is told of all the records again, its
+    // disk takes them out of the ring again, and none may leave the ring before this one has said that it has them.
     log->synced = head->first.sequence - 1;
-    if (head->synced > log->synced)
-        log->synced = head->synced;
     log->scanning = true;
     nv_copy_scan(log);
     nv_turn_arm(log);

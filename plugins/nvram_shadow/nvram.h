@@ -75,6 +75,9 @@ enum nv_break {
 struct nv_peer {
     bool known; // said anything in this session
     struct nv_message state;
+    // Its copy has the records up to here, be state.last as old as it may: it says that only when something changes, and
+    // an owner that ends and begins anew in one session must still know.
+    uint64_t proven;
 };
 
 enum nv_persist_stage {

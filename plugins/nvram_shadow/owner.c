@@ -109,7 +109,7 @@ static const char *attach_hindrance(const struct carrick_log *log)
         return NULL;
     if (peer->condition == CARRICK_LOG_CORRUPT)
         return "the partner's copy is corrupt";
-    if (peer->last < log->acknowledged)
+    if (peer->last < log->acknowledged && log->peer.proven < log->acknowledged)
         return "the partner's copy lacks records that were acknowledged: it must be brought up to "
                "date";
     return NULL;
@@ -179,8 +179,12 @@ void nv_attach_try(struct carrick_log *log)
     message.from = owner->from;
     message.last = nv_last(log);
     message.acknowledged = log->acknowledged;
-    if (nv_send(log, &message))
-        owner->phase = NV_ATTACHING; // else tried again with the next message, or tick
+    if (!nv_send(log, &message))
+        return; // tried again with the next message, or tick
+    owner->phase = NV_ATTACHING;
+    // From here on it may take back what lies above, to have it written again.
+    if (log->peer.proven >= owner->from.sequence)
+        log->peer.proven = owner->from.sequence - 1;
 }
 
 void nv_attached(struct carrick_log *log, const struct nv_message *message)
@@ -193,13 +197,14 @@ void nv_attached(struct carrick_log *log, const struct nv_message *message)
     if (message->code != 0) {
         owner->phase = NV_DETACHED;
         owner->refused = true; // until it says that something has changed
+        log->peer.proven = 0;  // and then its word alone counts
         hindered(log, nv_refusal_text(message->code), message->code);
         return;
     }
     owner->phase = NV_ATTACHED_ON;
     owner->refused_code = 0;
     owner->posted = owner->from;
-    owner->mirrored = before;
+    owner->mirrored = log->peer.proven = before;
     owner->persisted = message->persisted < before ? message->persisted : before;
     owner->peer_synced = message->synced < before ? message->synced : before;
     owner->peer_first = message->first;
@@ -374,7 +379,7 @@ void nv_mirror_landed(struct carrick_log *log)
     }
     if (owner->flight_count == 0)
         return;
-    owner->mirrored = flight->end.sequence - 1;
+    owner->mirrored = log->peer.proven = flight->end.sequence - 1;
     owner->flight_first = (owner->flight_first + 1) % NV_FLIGHTS;
     owner->flight_count--;
     // Pieces land in order: what is in flight is what lies between this one's end and what was posted.

@@ -188,9 +188,17 @@ static void ready(struct carrick_client *client, const struct carrick_session_in
         log->session = true;
         log->state_due = true;
         log->peer.known = false;
+        log->peer.proven = 0;
         log->fetch.tries = 0;
         nv_changed(log);
     }
+}
+
+// Looks for what the owner wrote and did not come to tell of.
+static void walk_begin(struct carrick_log *log)
+{
+    log->walk = log->exposed && log->role != CARRICK_LOG_OWNER &&
+                log->condition != CARRICK_LOG_CORRUPT && !log->fetch.running;
 }
 
 // Nothing is posted any more, and nothing is known of the partner.
@@ -201,8 +209,7 @@ static void log_leave(struct carrick_log *log)
     log->session = false;
     log->peer.known = false;
     nv_owner_detach(log, "the session ended");
-    log->walk = log->exposed && log->role != CARRICK_LOG_OWNER &&
-                log->condition != CARRICK_LOG_CORRUPT && !log->fetch.running;
+    walk_begin(log);
     nv_shadow_reset(log);
     nv_changed(log);
 }
@@ -231,6 +238,8 @@ static void ended(struct carrick_client *client, uint32_t reason)
 
         log_leave(log);
         log->vi = log->read_vi = NULL;
+        // Again: while the session was ending, the owner's writes still came in, and were acknowledged.
+        walk_begin(log);
         log->exposed = false;
         log->owner.flight_void = 0;
         nv_barrier_session_ended(log);

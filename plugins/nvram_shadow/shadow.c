@@ -65,6 +65,12 @@ static uint32_t attach_judge(struct carrick_log *log, const struct nv_message *m
     }
     if (log->condition == CARRICK_LOG_CORRUPT || log->condition == CARRICK_LOG_SCANNING)
         return NV_REFUSED_CONDITION;
+    // An owner that ends and begins anew in one session may not have come to say how far it wrote. What is found later
+    // than now is said by a state, which makes the owner ask again.
+    if (message->from.sequence > log->ring.tail.sequence) {
+        log->walk = true;
+        nv_shadow_walk(log);
+    }
     return attach_here(log, message);
 }
 
@@ -76,6 +82,7 @@ void nv_shadow_attach(struct carrick_log *log, const struct nv_message *message)
     *shadow = (struct nv_shadow){.attach_reply_due = true, .attach_code = code};
     if (code == NV_REFUSED_NOT) {
         shadow->attached = true;
+        log->walk = false; // what it writes from now on, it says
         log->heard = message->from.sequence - 1;
         shadow->last = message->from.sequence - 1;
         shadow->acknowledged = log->acknowledged;

@@ -65,6 +65,25 @@ Test(nvram_pair, unacknowledged_tail_is_written_again_in_the_next_session)
     cr_assert_eq(u_copy(1).condition, CARRICK_LOG_WHOLE);
 }
 
+// The shadow's side of a session ends first: what still lands is acknowledged, and is there in the next session.
+Test(nvram_pair, what_lands_while_a_session_ends_counts)
+{
+    u_pair();
+    u_append(0, 0, 100);
+    w_run_ms(20);
+    w_ops()->ending(world.nodes[1].client, CARRICK_REASON_CLIENT, world.now_ns + 1000000000u);
+    w_run_ms(20);
+    u_append(0, 1, 100);
+    w_run_ms(20);
+    cr_assert_eq(users[0].acknowledged, 2);
+    w_session_end();
+    w_session();
+    w_run_ms(20);
+    cr_assert(u_mirror(0).connected);
+    cr_assert_eq(u_copy(1).last, 2);
+    u_told_exactly(1, 2);
+}
+
 Test(nvram_pair, stalled_without_session_and_goes_on)
 {
     u_pair();
@@ -130,6 +149,38 @@ Test(nvram_pair, full_log_is_back_pressure_until_both_shelves_have_it)
     u_append(0, appended, 60000);
     w_run_ms(50);
     u_told_exactly(1, appended + 1);
+}
+
+// What is told points into the ring: a shadow that starts again tells all that its copy holds, and what its earlier daemon had
+// said of its shelf makes no room until this one's consumer says so, too.
+Test(nvram_pair, shadow_that_starts_again_keeps_what_it_told_until_its_consumer_has_it)
+{
+    struct carrick_generation one = u_generation(1, 0, 0);
+
+    u_pair();
+    for (uint64_t i = 0; i < 10; i++)
+        u_append(0, i, 60000);
+    w_run_ms(50);
+    nv_log_ops.synced(users[1].log, 10);
+    w_session_end();
+    w_session();
+    w_run_ms(50);
+    cr_assert_eq(users[1].log->head.synced, 10);
+    w_session_end();
+    w_kill(1);
+    u_start(1);
+    cr_assert_eq(CALL(follow, users[1].log, &one, UINT64_MAX, false), CARRICK_OK);
+    w_session();
+    w_run_ms(50);
+    u_told_exactly(1, 10);
+    nv_log_ops.synced(users[0].log, 10);
+    w_run_ms(200);
+    cr_assert_eq(u_copy(0).first, 1);
+    cr_assert_eq(u_copy(1).first, 1);
+    nv_log_ops.synced(users[1].log, 10);
+    w_run_ms(200);
+    cr_assert_eq(u_copy(0).first, 11);
+    cr_assert_eq(u_copy(1).first, 11);
 }
 
 // The owner's space is used again only when the shadow's own head no longer counts it: a crash of the shadow at any time
@@ -226,6 +277,40 @@ Test(nvram_pair, takeover_after_a_crash_at_any_step)
             for (uint32_t i = 1; i < count; i++)
                 cr_assert_eq(users[0].told[i], users[0].told[i - 1] + 1);
         }
+    }
+}
+
+// The session stands all the while, so the partner has no cause to say how far its copy is; nor has the owner, which ended
+// at any step, come to say how far it wrote.
+Test(nvram_pair, owner_that_ends_and_serves_again_in_one_session)
+{
+    struct carrick_generation one = u_generation(1, 0, 0);
+
+    for (unsigned history = 0; history < 60; history++) {
+        uint64_t appended = 0;
+
+        w_end();
+        users[0].syncs = users[1].syncs = false;
+        world.random = history * 91;
+        u_pair();
+        for (unsigned round = 0; round < 4; round++) {
+            for (unsigned i = 0; i < 10; i++)
+                u_append(0, appended++, w_random() % 3000);
+            u_commit(0);
+            for (unsigned steps = (unsigned)(w_random() % 40); steps > 0; steps--)
+                w_step(world.now_ns + 1000000u);
+            u_idle(0);
+            if (history % 2)
+                w_run_ms(w_random() % 20);
+            cr_assert_eq(CALL(serve, users[0].log, &one, CARRICK_MIRROR_BOTH), CARRICK_OK);
+            w_run_ms(50);
+            cr_assert(u_mirror(0).connected, "history %u, round %u", history, round);
+            cr_assert_eq(u_copy(0).acknowledged, appended);
+            u_told_exactly(0, appended);
+            u_told_exactly(1, appended);
+        }
+        cr_assert_eq(world.sessions, 1);
+        cr_assert_eq(users[0].log->refused + users[1].log->refused, 0);
     }
 }
 
