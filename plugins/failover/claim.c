@@ -374,6 +374,14 @@ void fo_claim_drop(struct group *group)
     claim->attempt++;
 }
 
+// Nothing is posted that may come to stand, and no outcome waits to be told: to drop it leaves nothing behind.
+bool fo_claim_is_only_asked(const struct group *group)
+{
+    const struct claim *claim = &group->claim;
+
+    return claim->purpose != CLAIM_NONE && !claim->posted && !claim->due;
+}
+
 void fo_claim_tick(struct group *group, uint64_t now_ns)
 {
     struct claim *claim = &group->claim;

@@ -303,6 +303,7 @@ void fo_claim_begin(struct group *group, enum claim_purpose purpose);
 void fo_claim_forget(struct group *group);
 // What is under way is given up; if a change went out, the group is `unsettled`.
 void fo_claim_drop(struct group *group);
+bool fo_claim_is_only_asked(const struct group *group);
 void fo_claim_tick(struct group *group, uint64_t now_ns);
 void fo_claim_wanted(struct group *group, enum claim_purpose purpose,
                      const struct carrick_arbiter_record *found,

@@ -229,6 +229,19 @@ enum group_state fo_ask_not_had(struct group *group)
     return GROUP_BOTH;
 }
 
+// The partner is back before anything was changed. The question is not waited for: it would stand in the way of the next
+// one, and to go alone must not be won for a reason that has passed.
+enum group_state fo_ask_back(struct group *group)
+{
+    if (!fo_claim_is_only_asked(group))
+        return GROUP_BOTH_ASK;
+    fo_claim_drop(group);
+    if (group->theirs_known && group->failover->session)
+        return fo_both_state(group);
+    fo_group_reason(group, "waits for the partner to follow");
+    return GROUP_BOTH;
+}
+
 // ---- alone, and the partner's return
 
 // What fails for the same cause again and again is tried less and less often.

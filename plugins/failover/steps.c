@@ -206,6 +206,9 @@ enum group_state fo_step_follow(struct group *group, const struct decide_out *ou
     group->shadow_of = group->theirs_incarnation;
     group->was_shadow = false;
     group->shift_until_ns = 0;
+    // It serves what it was handed. If it hands the group back within that time, this node is the one to serve, and must
+    // not wait for it where the word of that is lost with the session.
+    group->given_until_ns = 0;
     fo_hand_heard(group);
     if (follows_already(group, &mine, out))
         return GROUP_SHADOW;
@@ -422,6 +425,7 @@ const struct group_row fo_group_table[] = {
     {GROUP_BOTH_ASK, EVENT_NOT_HAD, fo_ask_not_had},
     {GROUP_BOTH_ASK, EVENT_DEADLINE, fo_ask_not_had},
     {GROUP_BOTH_ASK, EVENT_FAILED, fo_take_failed},
+    {GROUP_BOTH_ASK, EVENT_BACK, fo_ask_back},
 
     {GROUP_ALONE, EVENT_STATE, fo_alone_state},
     {GROUP_ALONE, EVENT_DEADLINE, fo_alone_late},
@@ -478,6 +482,7 @@ const struct group_row fo_group_table[] = {
     {GROUP_LOST_LOOK, EVENT_NOT_HAD, fo_lost_not_had},
     {GROUP_LOST_LOOK, EVENT_DEADLINE, fo_lost_not_had},
     {GROUP_LOST_LOOK, EVENT_HANDOVER, shadow_handover},
+    {GROUP_LOST_LOOK, EVENT_BACK, fo_lost_look_back},
 };
 
 const size_t fo_group_table_rows = sizeof fo_group_table / sizeof fo_group_table[0];

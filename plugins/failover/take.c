@@ -79,6 +79,16 @@ enum group_state fo_lost_not_had(struct group *group)
     return GROUP_SHADOW;
 }
 
+// The owner is back, so nothing is asked any more: a question that an arbiter out of reach has not answered yet would only
+// be waited for when the owner is lost the next time. What an operator asked for goes on.
+enum group_state fo_lost_look_back(struct group *group)
+{
+    if (group->token != 0 || !fo_claim_is_only_asked(group))
+        return GROUP_LOST_LOOK;
+    fo_claim_drop(group);
+    return GROUP_SHADOW;
+}
+
 enum group_state fo_shadow_take(struct group *group)
 {
     if (group->forced)

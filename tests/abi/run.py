@@ -88,7 +88,7 @@ def what_is_allowed_is_let_through(world):
     changes = [
         ("client.h", r"(    void \(\*stopping\)\([^;]*;\n)\};", r"\1    void (*appended)(void);\n};"),
         ("types.h", r"#define CARRICK_ABI_MINOR \d+", "#define CARRICK_ABI_MINOR 77"),
-        ("client.h", r"(    uint32_t clients_still_ms;\n    uint32_t reserved;\n)\};", r"\1    uint64_t appended;\n};"),
+        ("client.h", r"(    uint32_t links_failed_here;\n)\};", r"\1    uint64_t appended;\n};"),
     ]
     for name, pattern, replacement in changes:
         include = changed_headers(world, name, pattern, replacement)
