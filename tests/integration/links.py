@@ -58,8 +58,7 @@ def fails_over(world, fail, mend, cause_words=(), ipv6=False):
     check(code == 1 and first.startswith("DEGRADED") and "left" in first, f"exit {code}, first line: {first}")
     cause = alpha.link("left")["cause"] + " " + beta.link("left")["cause"]
     check(cause.strip(), "no cause is shown")
-    for word in cause_words:
-        check(word in cause, f"cause '{cause}' lacks '{word}'")
+    check(not cause_words or any(word in cause for word in cause_words), f"cause '{cause}' has none of {cause_words}")
     mend(net)
     for node in (alpha, beta):
         wait_links(node, ["left", "right"], timeout_s=15)
@@ -74,7 +73,8 @@ def fails_over(world, fail, mend, cause_words=(), ipv6=False):
 @test
 @needs_root
 def a_link_is_cut(world):
-    fails_over(world, lambda net: net.cut("beta", "left"), lambda net: net.mend("beta", "left"), ("carrier",))
+    fails_over(world, lambda net: net.cut("beta", "left"), lambda net: net.mend("beta", "left"),
+               ("carrier", "interface is switched off"))  # a node may hear it from its partner before it sees it itself
 
 
 @test

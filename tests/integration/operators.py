@@ -385,7 +385,8 @@ def handover_is_answered_when_the_other_serves(world):
         got, text = storage.alpha.cli_code("handover", "g1")
     finally:
         storage.beta.signal(signal.SIGCONT)
-    check(got == 1, f"a hand-over to a node that stands still is called done: {text}")
+    # If the links are found dead before the command comes, this node steps down, and says just that.
+    check(got == 1 or "this node serves group g1 no more" in text, f"a hand-over to a node that stands still is called done: {text}")
     storage.wait_protected(30)
     storage.check_copies()
 
