@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/show.h"
 #include "core/json_position.h"
+#include "core/names.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,14 +159,10 @@ int command_client(struct cli_options *options, int argc, char **argv)
 // One manager's answer is the stage, several managers' are an object of such.
 int command_boot_stage(struct cli_options *options, int argc, char **argv)
 {
-    static const char *const stages[] = {"initramfs", "root", "services", "serving"};
     struct json_object *args = json_object_new_object(), *result;
     char text[96];
-    bool known = false;
     (void)argc;
-    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++)
-        known |= !strcmp(stages[i], argv[0]);
-    if (!known) {
+    if (boot_stage_of(argv[0]) == CARRICK_BOOT_UNKNOWN) {
         complain("there is no boot stage '%s'; there are: initramfs, root, services, serving",
                  argv[0]);
         json_object_put(args);
