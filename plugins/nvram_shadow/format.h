@@ -84,9 +84,9 @@ uint64_t nv_record_data(const struct nv_record *record);
 uint64_t nv_record_span(const struct nv_record *record);
 // Writes the header; data, if the kind has any, already lies behind it. Sets record->crc.
 void nv_record_encode(struct nv_record *record, uint8_t *at);
-// Reads the header alone, and checks that a record of this size fits into `room` bytes. false: it cannot be one.
 // How far it is to the first place that may be a header; `bytes`, a multiple of NV_ALIGN: there is none.
 uint64_t nv_record_none(const uint8_t *at, uint64_t bytes);
+// Reads the header alone, and checks that a record of this size fits into `room` bytes. false: it cannot be one.
 bool nv_record_peek(const uint8_t *at, uint64_t room, struct nv_record *record);
 // peek, and the checksum is right.
 bool nv_record_check(const uint8_t *at, uint64_t room, struct nv_record *record);
