@@ -82,6 +82,8 @@ help:
 	@echo 'make bench         our figures beside those of other programs       [ONLY=NAME]'
 	@echo 'make lab           machines with real kernel RDMA      [SUITE=NAME[/CASE]] [KEEP=1: a shell in them]'
 	@echo 'make sim           replay one simulated history                     SEED=N'
+	@echo 'make sim-long      many histories                                   [N=1000000] [SEED=1]'
+	@echo 'make crash-long    many crash states of shelf and map               [N=1000000]'
 	@echo 'make fuzz          fuzz each parser                                 [FUZZ_S=60] [ONLY=NAME]'
 	@echo 'make tests         build the tests, run nothing'
 	@echo 'make format        put all sources in the format that check wants'
