@@ -8,7 +8,7 @@ from measure import Row, interleaved, limit_row, median, ratio_row, spread_text
 from pair import NODES, Pair
 from rows_calls import calls
 from rows_nbd import nbd_write_d1, nbd_write_d32
-from rows_storage import catchup, false_takeover, nbd_read_d32, takeover
+from rows_storage import catchup, catchup_busy, false_takeover, nbd_read_d32, replay, takeover
 from rows_faults import carrier, drop, reset
 
 MIB = 1 << 20
@@ -213,5 +213,5 @@ def session_up(bench):
 
 ROWS = {f.__name__: f for f in (
     write4k_poll, write4k_sleep, read4k_poll, write1m_pipelined, small_beside_big, idle_vis,
-    many_regions, memory, session_up, reset, carrier, drop, calls, nbd_write_d1, nbd_write_d32, nbd_read_d32, takeover, catchup,
-    false_takeover)}
+    many_regions, memory, session_up, reset, carrier, drop, calls, nbd_write_d1, nbd_write_d32, nbd_read_d32, takeover, replay,
+    catchup, catchup_busy, false_takeover)}
