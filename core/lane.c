@@ -46,13 +46,18 @@ static uint64_t lane_number(const struct lane *lane, const struct posted *entry)
 
 uint32_t lane_places(const struct lane *lane, uint32_t operation)
 {
-    uint32_t places = lane->size - lane_posted(lane);
+    uint32_t places = lane->size - lane_posted(lane), room;
 
     // Where completions prove nothing, the last place is for the flush without which no other would become free.
     if (places > 0 && operation != CARRICK_OP_FLUSH &&
         lane->conn->link->caps.proof == CARRICK_PROOF_LOCAL)
         places--;
-    return places;
+    if (operation != CARRICK_OP_SEND || places == 0 || lane->state != LANE_OPEN)
+        return places;
+    // A send that waits for the partner's processor waits in its VI, not here: what reads the memory of a partner that
+    // stands still must find the lane free.
+    room = lane->conn->link->ops->send_room(lane->endpoint, LANE_BATCH);
+    return room < places ? room : places;
 }
 
 bool lane_has_room(const struct lane *lane, uint32_t operation, uint64_t length)
@@ -197,6 +202,16 @@ static void entry_retire(struct lane *lane, struct posted *entry, bool applied)
         retired.fn(retired.arg, CARRICK_OK);
 }
 
+static void lane_has_room_again(struct lane *lane)
+{
+    if (lane->index == CONTROL_LANE) {
+        conn_advance(lane->conn);
+        vi_tell_some(lane->conn->link->manager);
+    } else {
+        vi_lane_has_room(lane);
+    }
+}
+
 void lane_completed(const struct carrick_event *event)
 {
     struct posted *done = (struct posted *)(uintptr_t)event->cookie;
@@ -224,12 +239,15 @@ void lane_completed(const struct carrick_event *event)
         entry_retire(lane, entry, true);
     }
     lane_prove(lane); // if there was no room for it before
-    if (lane->index == CONTROL_LANE) {
-        conn_advance(lane->conn);
-        vi_tell_some(link->manager);
-    } else {
-        vi_lane_has_room(lane);
-    }
+    lane_has_room_again(lane);
+}
+
+void lane_send_room(const struct carrick_event *event)
+{
+    struct lane *lane = (struct lane *)(uintptr_t)event->cookie;
+
+    if (lane->state == LANE_OPEN)
+        lane_has_room_again(lane);
 }
 
 uint64_t lane_applied_by_sends(const struct lane *lane, uint64_t sends)

@@ -46,6 +46,8 @@ bool lane_send_mark(struct lane *lane, enum lane_mark mark);
 
 // CARRICK_EVENT_COMPLETION.
 void lane_completed(const struct carrick_event *event);
+// CARRICK_EVENT_SEND_ROOM.
+void lane_send_room(const struct carrick_event *event);
 
 // The endpoint is CLOSED for good and it is known how far it came: entries below `applied` are done, the others are
 // dropped, and their VIs post them again (vi_carry.c). Reads are never done by this.

@@ -449,6 +449,9 @@ static void link_event(struct link *link, const struct carrick_event *event)
     case CARRICK_EVENT_COMPLETION:
         lane_completed(event);
         break;
+    case CARRICK_EVENT_SEND_ROOM:
+        lane_send_room(event);
+        break;
     case CARRICK_EVENT_REQUEST:
         conn_requested(link, event);
         break;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The tables of each kind's operations, and the stubs that stand in for optional ones. A stub answers
-// CARRICK_ERR_NOT_SUPPORTED; one that returns nothing does nothing, one that describes says "{}".
+// CARRICK_ERR_NOT_SUPPORTED; one that returns nothing does nothing, one that describes says "{}", one that is asked for
+// room has enough.
 #include "core/plugin_kind.h"
 
 #include <carrick/arbiter.h>
@@ -62,6 +63,13 @@ static void no_transport_describe(struct carrick_device *device, struct carrick_
     describe_nothing(text, size);
 }
 
+static uint32_t no_send_room(struct carrick_endpoint *endpoint, uint32_t wanted)
+{
+    (void)endpoint;
+    (void)wanted;
+    return UINT32_MAX;
+}
+
 // A wrapper has no create of its own: it is made by wrap.
 static int no_transport_create(const struct carrick_host *host, const char *config,
                                struct carrick_transport **transport, struct carrick_error *error)
@@ -76,6 +84,7 @@ static int no_transport_create(const struct carrick_host *host, const char *conf
 STUB_FITS(struct carrick_transport_ops, create, no_transport_create);
 STUB_FITS(struct carrick_transport_ops, device_wake, no_device_wake);
 STUB_FITS(struct carrick_transport_ops, describe, no_transport_describe);
+STUB_FITS(struct carrick_transport_ops, send_room, no_send_room);
 
 // clang-format off
 #define TRANSPORT_AFTER_CREATE(type, path) \
@@ -99,7 +108,8 @@ STUB_FITS(struct carrick_transport_ops, describe, no_transport_describe);
     REQUIRED(type, path, endpoint_reject), \
     REQUIRED(type, path, endpoint_close), \
     REQUIRED(type, path, post), \
-    OPTIONAL(type, path, describe, no_transport_describe)
+    OPTIONAL(type, path, describe, no_transport_describe), \
+    OPTIONAL(type, path, send_room, no_send_room)
 
 static const struct plugin_operation transport_operations[] = {
     REQUIRED(struct carrick_transport_ops,, create),

@@ -168,6 +168,9 @@ enum carrick_event_type {
     CARRICK_EVENT_DEVICE_UP = 10, // carrier or port is back
     // The device is gone. Every endpoint still gets its DISCONNECTED; close all, then the device.
     CARRICK_EVENT_DEVICE_REMOVED = 11,
+    // The partner has made room for sends since send_room answered that there is less than was wanted. Once for each
+    // such answer, and not after CLOSED.
+    CARRICK_EVENT_SEND_ROOM = 12,
 };
 
 struct carrick_event {
@@ -270,6 +273,12 @@ struct carrick_transport_ops {
     // NUL within size): addresses, counters. endpoint may be NULL.
     void (*describe)(struct carrick_device *device, struct carrick_endpoint *endpoint, char *text,
                      size_t size);
+
+    // Optional. How many sends can be posted on a connected endpoint now without one of them waiting for the partner's
+    // processor. Fewer than wanted: CARRICK_EVENT_SEND_ROOM follows when there is room for more. Of use where the
+    // partner's device does the rest by itself: reads and writes posted behind a send that waits would wait with it, and
+    // the memory of a partner that stands still could not be read. post takes more sends all the same.
+    uint32_t (*send_room)(struct carrick_endpoint *endpoint, uint32_t wanted);
 };
 
 // What a wrapper's create gets beside its own configuration: the table that it wraps. A wrapper is itself a

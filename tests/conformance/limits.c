@@ -259,3 +259,38 @@ CASE(limits, many_regions)
         CHECK(rig, rig_all(regions[i], 0, RIG_PAGE, i % 3 != 0 ? (uint8_t)i : 0));
     }
 }
+
+// A partner that stands still, while its device does not: it runs out of room for sends, which the transport knows, and
+// what is not a send goes on. Where there is no send_room, reads may need the partner's processor themselves.
+CASE(limits, room_for_sends)
+{
+    struct rig_pair pair = rig_pair(rig, RIG_PAGE);
+    struct rig_end *from = pair.end[0], *to = pair.end[1];
+    uint32_t (*send_room)(struct carrick_endpoint *, uint32_t) = rig->node[0].ops.send_room;
+    unsigned sent = 0;
+
+    if (send_room == NULL || send_room(from->handle, 1) == UINT32_MAX)
+        return;
+    CHECK(rig, send_room(from->handle, 1) > 0);
+    to->node->paused = true;
+    for (; send_room(from->handle, 1) > 0; sent++) {
+        CHECK(rig, sent < 4096);
+        rig_do(from, rig_send(pair.region[0], 0, 8));
+    }
+    rig_fill(pair.region[1], 0, 64, 9);
+    for (unsigned i = 0; i < 3; i++) {
+        rig_post(from, rig_write(pair.region[0], 0, 8, pair.region[1], 128));
+        rig_do(from, rig_read(pair.region[0], 0, 64, pair.region[1], 0));
+        CHECK(rig, rig_filled(pair.region[0], 0, 64, 9));
+        rig_do(from, rig_flush());
+    }
+    CHECK(rig, from->rooms == 0 && to->messages_count == 0);
+    to->node->paused = false;
+    WAIT(rig, from->rooms == 1);
+    CHECK(rig, send_room(from->handle, 1) > 0);
+    WAIT(rig, to->messages_count == sent);
+    rig_do(from, rig_send(pair.region[0], 0, 8));
+    WAIT(rig, to->messages_count == sent + 1);
+    // Nobody has asked in vain since.
+    CHECK(rig, from->rooms == 1);
+}

@@ -82,6 +82,7 @@ struct rig_end {
     uint32_t posted;    // operations
     uint32_t completed; // with OK
     uint32_t completions;
+    uint32_t rooms; // SEND_ROOM
     struct rig_message *messages;
     uint32_t messages_count, messages_room;
     // Called at the very moment of the event.

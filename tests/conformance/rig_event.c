@@ -135,6 +135,10 @@ static void end_event(struct rig_node *node, const struct carrick_event *event)
     case CARRICK_EVENT_RECEIVE:
         receive(end, event);
         break;
+    case CARRICK_EVENT_SEND_ROOM:
+        CHECK(rig, end->connected && end->node->ops.send_room != NULL);
+        end->rooms++;
+        break;
     case CARRICK_EVENT_CONNECTED:
         // It may have been on its way when endpoint_close was called.
         CHECK(rig, !end->connected && !end->disconnected);

@@ -38,6 +38,8 @@ struct carrick_device {
     unsigned waiting;
     struct carrick_registration *unregistered[64];
     bool hold_closed; // CLOSED waits for fake_let_closed
+    uint32_t
+        send_depth; // sends that an endpoint here has room for until they are polled; 0: no limit
     bool open;
     // What was posted on data lanes, the newest over the oldest.
     unsigned posted;
@@ -86,6 +88,8 @@ struct carrick_endpoint {
     uint64_t cookie;
     uint64_t posted, applied, completed; // numbers of the next
     uint64_t applied_here;               // the partner's operations, for CLOSED
+    uint32_t unpolled;                   // the partner's sends
+    bool wants_room;                     // send_room answered less than was wanted
     uint64_t apply_gate, complete_gate;  // numbers that may not be reached
     struct fake_posted ring[FAKE_POSTED];
 };
@@ -172,6 +176,29 @@ static void fake_forget_handed(struct carrick_device *device)
     }
 }
 
+static void fake_move(struct carrick_endpoint *endpoint);
+
+// What was polled before has been taken in.
+static void fake_make_room(struct carrick_device *device)
+{
+    for (struct fake_event *event = device->handed; event != NULL; event = event->next)
+        if (event->event.type == CARRICK_EVENT_RECEIVE)
+            for (struct carrick_endpoint *e = device->endpoints; e != NULL; e = e->next)
+                e->unpolled -= e == event->event.endpoint;
+    for (struct carrick_endpoint *e = device->endpoints; e != NULL; e = e->next) {
+        struct carrick_endpoint *peer = e->peer;
+
+        if (peer == NULL || device->send_depth == 0 || e->unpolled >= device->send_depth)
+            continue;
+        fake_move(peer);
+        if (peer->wants_room && peer->state == FAKE_CONNECTED && e->unpolled < device->send_depth) {
+            peer->wants_room = false;
+            fake_tell(peer->device, CARRICK_EVENT_SEND_ROOM, CARRICK_OK, peer->cookie, NULL, 0)
+                ->endpoint = peer;
+        }
+    }
+}
+
 static uint32_t fake_poll(struct carrick_device *device, struct carrick_event *events, uint32_t max)
 {
     struct fake_event **handed_end = &device->handed;
@@ -179,6 +206,7 @@ static uint32_t fake_poll(struct carrick_device *device, struct carrick_event *e
 
     if (device->poll_max != 0 && max > device->poll_max)
         max = device->poll_max;
+    fake_make_room(device);
     fake_forget_handed(device);
     while (count < max && device->queue != NULL) {
         struct fake_event *event = device->queue;
@@ -237,6 +265,7 @@ static bool fake_apply(struct carrick_endpoint *endpoint, struct fake_posted *po
     bool is_write = work->operation == CARRICK_OP_WRITE;
 
     if (work->operation == CARRICK_OP_SEND) {
+        target->unpolled++;
         fake_tell(target->device, CARRICK_EVENT_RECEIVE, CARRICK_OK, target->cookie, from,
                   (uint32_t)work->length)
             ->endpoint = target;
@@ -297,12 +326,22 @@ static inline unsigned fake_posted(const char *device, uint32_t operation, uint6
     return count;
 }
 
+// As on a card: what is posted behind a send that the partner has no room for waits with it.
+static bool fake_send_waits(const struct carrick_endpoint *endpoint)
+{
+    const struct fake_posted *next = &endpoint->ring[endpoint->applied % FAKE_POSTED];
+    const struct carrick_endpoint *peer = endpoint->peer;
+
+    return next->work.operation == CARRICK_OP_SEND && peer->device->send_depth != 0 &&
+           peer->unpolled >= peer->device->send_depth;
+}
+
 // Lets operations go as far as the gates allow.
 static void fake_move(struct carrick_endpoint *endpoint)
 {
     while (endpoint->state == FAKE_CONNECTED && endpoint->peer != NULL &&
            endpoint->peer->state == FAKE_CONNECTED && endpoint->applied < endpoint->posted &&
-           endpoint->applied < endpoint->apply_gate &&
+           endpoint->applied < endpoint->apply_gate && !fake_send_waits(endpoint) &&
            !fake_is_cut(endpoint->device, endpoint->peer->device)) {
         struct fake_posted *posted = &endpoint->ring[endpoint->applied % FAKE_POSTED];
 

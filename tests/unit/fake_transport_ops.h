@@ -115,7 +115,8 @@ static int fake_fd(struct carrick_device *device)
 
 static int fake_arm(struct carrick_device *device)
 {
-    return device->queue != NULL;
+    // What was handed out is over with the next poll, which makes room for the partner's sends.
+    return device->queue != NULL || (device->send_depth != 0 && device->handed != NULL);
 }
 
 static void fake_set_wake(struct carrick_device *device, void (*wake)(void *arg), void *arg)
@@ -327,6 +328,23 @@ static void fake_close(struct carrick_endpoint *endpoint, bool orderly)
         fake_tell_closed(endpoint);
 }
 
+static uint32_t fake_send_room(struct carrick_endpoint *endpoint, uint32_t wanted)
+{
+    const struct carrick_endpoint *peer = endpoint->peer;
+    uint32_t room, waiting = 0;
+
+    cr_assert_eq(endpoint->state == FAKE_CONNECTED || endpoint->state == FAKE_LOST, true,
+                 "send_room of an endpoint that was never connected, or is closed");
+    if (peer == NULL || peer->device->send_depth == 0)
+        return UINT32_MAX;
+    for (uint64_t i = endpoint->applied; i < endpoint->posted; i++)
+        waiting += endpoint->ring[i % FAKE_POSTED].work.operation == CARRICK_OP_SEND;
+    room = peer->device->send_depth - peer->unpolled;
+    room = room > waiting ? room - waiting : 0;
+    endpoint->wants_room = room < wanted;
+    return room;
+}
+
 static const struct carrick_transport_ops fake_transport_ops = {
     .create = fake_create,
     .destroy = fake_destroy,
@@ -349,6 +367,7 @@ static const struct carrick_transport_ops fake_transport_ops = {
     .endpoint_reject = fake_reject,
     .endpoint_close = fake_close,
     .post = fake_post,
+    .send_room = fake_send_room,
 };
 
 static const struct carrick_plugin fake_transport_plugin = {

@@ -204,6 +204,7 @@ static const struct carrick_transport_wrapper_ops wrapper_ops = {
             .endpoint_close = fault_endpoint_close,
             .post = fault_post,
             .describe = describe,
+            .send_room = fault_send_room,
         },
     .wrap = fault_wrap,
 };

@@ -226,6 +226,7 @@ void fault_endpoint_free(struct carrick_endpoint *endpoint);
 
 // fault_post.c
 int fault_post(struct carrick_endpoint *endpoint, const struct carrick_work *work, uint32_t count);
+uint32_t fault_send_room(struct carrick_endpoint *endpoint, uint32_t wanted);
 bool fault_completion(struct carrick_endpoint *endpoint, struct carrick_event *event);
 
 // fault_hold.c

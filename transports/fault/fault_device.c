@@ -235,6 +235,7 @@ static bool event_translate(struct carrick_device *device, struct carrick_event 
     case CARRICK_EVENT_CONNECTED:
     case CARRICK_EVENT_DISCONNECTED:
     case CARRICK_EVENT_CLOSED:
+    case CARRICK_EVENT_SEND_ROOM:
         return fault_endpoint_event(device, event);
     case CARRICK_EVENT_REGISTERED:
     case CARRICK_EVENT_DEREGISTERED:

@@ -308,6 +308,9 @@ bool fault_endpoint_event(struct carrick_device *device, struct carrick_event *e
         endpoint->connected = true;
         tell = !endpoint->lost && !endpoint->core_closed;
         break;
+    case CARRICK_EVENT_SEND_ROOM:
+        tell = !endpoint->lost && !endpoint->core_closed;
+        break;
     case CARRICK_EVENT_DISCONNECTED:
         tell = disconnected(endpoint);
         break;

@@ -211,6 +211,17 @@ int fault_post(struct carrick_endpoint *endpoint, const struct carrick_work *wor
     return post_planned(endpoint, count, &plan);
 }
 
+// What a delay keeps back is not counted: it may wait in the inner transport, as it would without this rule of ours.
+uint32_t fault_send_room(struct carrick_endpoint *endpoint, uint32_t wanted)
+{
+    const struct carrick_transport_ops *ops = &endpoint->device->transport->ops;
+
+    if (!endpoint->connected || endpoint->lost || endpoint->swallow || endpoint->inner_closed ||
+        ops->send_room == NULL)
+        return UINT32_MAX;
+    return ops->send_room(endpoint->inner, wanted);
+}
+
 bool fault_completion(struct carrick_endpoint *endpoint, struct carrick_event *event)
 {
     struct fault_op *op = (struct fault_op *)(uintptr_t)event->cookie;

@@ -53,6 +53,19 @@ void events_free(struct sim_event *event)
     }
 }
 
+static void tell_room(struct carrick_endpoint *endpoint)
+{
+    struct sim_event *event;
+
+    if (endpoint == NULL || !endpoint->room_wanted || endpoint->state != SIM_ENDPOINT_CONNECTED)
+        return;
+    endpoint->room_wanted = false;
+    event = event_create(CARRICK_EVENT_SEND_ROOM, NULL, 0);
+    event->event.cookie = endpoint->cookie;
+    event->event.endpoint = endpoint;
+    event_push(endpoint->device, event);
+}
+
 // What an event's taking means for the object that it is about.
 void event_taken(struct carrick_event *event)
 {
@@ -60,8 +73,11 @@ void event_taken(struct carrick_event *event)
 
     if (event->type == CARRICK_EVENT_RECEIVE) {
         endpoint->receives--;
-        if (endpoint->wire != NULL)
+        endpoint->sends_taken++;
+        if (endpoint->wire != NULL) {
             lane_kick(&endpoint->wire->lane[endpoint->end]);
+            tell_room(endpoint->wire->end[!endpoint->end]);
+        }
     } else if (event->type == CARRICK_EVENT_CLOSED) {
         endpoint_destroy(endpoint);
     } else if (event->type == CARRICK_EVENT_DEREGISTERED ||

@@ -145,6 +145,7 @@ static const struct carrick_transport_ops sim_ops = {
     .endpoint_close = sim_endpoint_close,
     .post = sim_post,
     .describe = sim_describe,
+    .send_room = sim_send_room,
 };
 
 CARRICK_PLUGIN_REGISTER(CARRICK_KIND_TRANSPORT, "sim", CARRICK_VERSION, "Apache-2.0",

@@ -165,12 +165,30 @@ static void work_begin(struct carrick_endpoint *endpoint, const struct carrick_w
         one_send(endpoint, work, number, SIM_READ, false);
         break;
     case CARRICK_OP_SEND:
+        endpoint->sends++;
         one_send(endpoint, work, number, SIM_SEND, copy);
         break;
     default:
         one_send(endpoint, work, number, SIM_FLUSH, false);
         break;
     }
+}
+
+// Counted as credits would be: a place is free again when its message was taken.
+uint32_t sim_send_room(struct carrick_endpoint *endpoint, uint32_t wanted)
+{
+    const struct carrick_endpoint *partner =
+        endpoint->wire == NULL ? NULL : endpoint->wire->end[!endpoint->end];
+    uint64_t outstanding;
+    uint32_t room;
+
+    if (partner == NULL || partner->receive_depth == 0)
+        return UINT32_MAX;
+    outstanding = endpoint->sends - partner->sends_taken;
+    room =
+        outstanding < partner->receive_depth ? partner->receive_depth - (uint32_t)outstanding : 0;
+    endpoint->room_wanted = room < wanted;
+    return room;
 }
 
 int sim_post(struct carrick_endpoint *endpoint, const struct carrick_work *work, uint32_t count)

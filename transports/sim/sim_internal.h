@@ -198,6 +198,9 @@ struct carrick_endpoint {
     int32_t lost_status;
     uint32_t receive_bytes, receive_depth;
     uint32_t receives;       // told and not yet taken
+    uint64_t sends;          // posted
+    uint64_t sends_taken;    // of the partner
+    bool room_wanted;        // send_room answered less than was wanted
     struct sim_posted *ring; // [max_posted]
     uint64_t head, tail;     // numbers of the oldest posted operation and of the next
     uint32_t reads;          // among them
@@ -288,6 +291,7 @@ void sim_endpoint_close(struct carrick_endpoint *endpoint, bool orderly);
 
 // post.c
 int sim_post(struct carrick_endpoint *endpoint, const struct carrick_work *work, uint32_t count);
+uint32_t sim_send_room(struct carrick_endpoint *endpoint, uint32_t wanted);
 
 // event.c
 struct sim_event *event_create(uint32_t type, const void *data, uint32_t bytes);
