@@ -2,9 +2,10 @@
 """Suites: files in suites/, each with cases that share one boot of its guests, and the count of what they say.
 
 A suite says at its top: a docstring; GUESTS, 1 or 2; optionally MEMORY (MiB of a guest, default 512), DISKS (sizes in
-MiB of the disks of each guest), DOORS (ports of the guests that the host may dial) and DEFAULT = False, when it runs only by name. A case is a function marked @case that
-gets the Lab. After each case what it left running is ended, cables are plugged and frozen guests thawed; after one
-that failed its guests are started anew.
+MiB of the disks of each guest), DOORS (ports of the guests that the host may dial) and DEFAULT = False, when it runs
+only by name. A case is a function marked @case that gets the Lab; with @by_name above that it runs only when it is named.
+After each case what it left running is ended, cables are plugged and frozen guests thawed; after one that failed its
+guests are started anew.
 """
 import importlib.util
 import pathlib
@@ -20,6 +21,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 def case(function):
     function.is_case = True
+    return function
+
+
+def by_name(function):
+    """Above @case: runs only when its name, or a part of it, is given."""
+    function.by_name = True
     return function
 
 
@@ -88,7 +95,7 @@ def run_case(lab, count, suite_name, function):
 
 
 def run_suite(name, module, part, build, count, keep=None):
-    todo = [one for one in cases(module) if part in one.__name__]
+    todo = [one for one in cases(module) if part in one.__name__ and (part or not getattr(one, "by_name", False))]
     try:
         with Lab(build, getattr(module, "MEMORY", 512), doors=getattr(module, "DOORS", ())) as lab:
             start = time.monotonic()

@@ -10,6 +10,8 @@
 //   a read must not be fenced              none is
 //   soft iWARP lets regions be read that   nobody can here: keys, bounds and domains hold, and the partner has proven
 //   are for writing alone                  who it is before it has a key
+//   soft iWARP connects its TCP            a thread of its own (rdma_dial.c), so that nothing waits for a silent partner
+//   connection within rdma_connect
 //   a send without a receive ends it       credits (rdma_wire.h)
 #include "../rdma/rdma.h"
 
@@ -18,6 +20,7 @@ static const struct rdma_flavour iwarp_flavour = {
     .other = "verbs",
     .transport = IBV_TRANSPORT_IWARP,
     .cap_flags = CARRICK_CAP_CONNECTOR_FIRST,
+    .connect_waits = true,
     .sink_is_written = true,
 };
 

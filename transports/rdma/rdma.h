@@ -9,6 +9,7 @@
 //   rdma_memory.c    domains, registrations, locked memory
 //   rdma_endpoint.c  life of an endpoint and what it tells                 rdma_end.c     its end, the fence
 //   rdma_connect.c   the connecting side      rdma_listen.c  the answering side
+//   rdma_dial.c      a thread for rdma_connect, where that waits for the partner
 //   rdma_job.c       what may block: queue pairs, buffers
 //   rdma_post.c      operations out           rdma_complete.c  completions and messages in
 //   rdma_wire.c      bytes of our own         rdma_config.c  sections      rdma_describe.c
@@ -26,7 +27,9 @@
 #include <carrick/transport.h>
 
 #include <infiniband/verbs.h>
+#include <pthread.h>
 #include <rdma/rdma_cma.h>
+#include <stdatomic.h>
 
 enum {
     RDMA_POSTED_MAX = 128,      // operations of the core per endpoint
@@ -70,6 +73,8 @@ struct rdma_flavour {
     // The connection manager hands our queue pair's number around, and we move it to its states; with iWARP the
     // kernel does, since the connection is the queue pair's own.
     bool moves_queue_pair;
+    // rdma_connect may wait for the partner (rdma_dial.c).
+    bool connect_waits;
     // The local buffer of a read needs the right of remote writing.
     bool sink_is_written;
 };
@@ -124,7 +129,7 @@ struct carrick_registration {
 struct rdma_carrier {
     int fd;
     uint32_t index; // of the interface that bears the device's address
-    bool link_up, address_present;
+    bool switched_on, running, address_present;
 };
 
 struct rdma_slot {
@@ -163,9 +168,11 @@ struct carrick_device {
     uint32_t domain_count;
     uint32_t slot_next;
     struct list endpoints;
+    struct list dialing; // endpoints with a thread in rdma_connect
     struct list ready;   // endpoints with something to do that no descriptor tells of
     struct list hung_up; // endpoints whose partner is gone; told when what came before is taken in
     struct list graveyard; // endpoints to destroy before the next poll
+    struct list parked;    // endpoints to destroy when the interface is back
     struct list received;  // endpoints with buffers to give back before the next poll
     struct list telling;   // registrations
     uint32_t half_open;
@@ -180,7 +187,7 @@ struct carrick_device {
     bool woken;     // wake_fd was written
     bool closed;    // device_close was called
     bool port_down; // the port said so
-    bool told_down;
+    bool told_down, told_down_here;
     bool removed, told_removed;
 
     uint64_t accepted, refused, gid_changes, stale_completions;
@@ -206,6 +213,19 @@ enum rdma_job {
     RDMA_JOB_PREPARE,   // makes buffers and queue pair
     RDMA_JOB_ESTABLISH, // moves the queue pair of the connecting side to its working state
     RDMA_JOB_DESTROY,
+};
+
+// A thread that is in rdma_connect. Its own until it is joined: all but the flags.
+struct rdma_dial {
+    struct list node;
+    bool running; // it is to be joined
+    bool stopped; // it was cancelled
+    atomic_bool done;
+    pthread_t thread;
+    struct rdma_cm_id *id;
+    struct rdma_conn_param param;
+    int wake_fd;
+    int failed_errno;
 };
 
 struct rdma_operation {
@@ -236,6 +256,8 @@ struct rdma_operations {
     uint32_t own;               // of our own among them, not told
     uint32_t reads;             // in flight
     uint32_t credits;           // sends that the partner has room for
+    uint32_t unsent;            // sends of the core that wait for one
+    bool room_wanted;           // the core waits for credits
     uint32_t credits_under_way; // CREDITs
     uint32_t credit_serial;
     bool uncertain; // a post failed: which of it the queue pair holds is not known
@@ -275,10 +297,11 @@ struct carrick_endpoint {
     uint64_t cookie;
     uint64_t deadline_ns; // 0: none
 
-    bool tell_request, tell_connected, tell_disconnected, tell_closed;
+    bool tell_request, tell_connected, tell_room, tell_disconnected, tell_closed;
     int32_t lost_status;
 
     struct rdma_cm_id *id;
+    struct rdma_dial dial;
     struct ibv_qp *qp;
     struct rdma_section remote;
     uint8_t initiator_depth, responder_resources;
@@ -353,6 +376,8 @@ void rdma_carrier_open(struct carrick_device *device);
 void rdma_carrier_close(struct carrick_device *device);
 void rdma_carrier_read(struct carrick_device *device);
 bool rdma_carrier_up(const struct carrick_device *device);
+// It is not up for a reason at this node: switched off, or without the address.
+bool rdma_carrier_down_here(const struct carrick_device *device);
 
 // ---- rdma_memory.c
 
@@ -389,6 +414,8 @@ void rdma_endpoint_close(struct carrick_endpoint *endpoint, bool orderly);
 void rdma_endpoint_end(struct carrick_endpoint *endpoint);
 // A completion came while the queue pair is in the error state.
 void rdma_endpoint_drained(struct carrick_endpoint *endpoint);
+// Those whose end waited for the interface, if it is back.
+void rdma_endpoints_unpark(struct carrick_device *device);
 void rdma_endpoint_bury(struct carrick_endpoint *endpoint);
 void rdma_endpoint_give_back(struct carrick_endpoint *endpoint);
 
@@ -416,8 +443,21 @@ void rdma_listen_release(struct carrick_endpoint *endpoint);
 void rdma_preface_fill(const struct carrick_endpoint *endpoint, uint8_t kind, uint8_t data_bytes,
                        struct rdma_preface *preface);
 
+// ---- rdma_dial.c
+
+// rdma_connect on a thread of its own. Returns 0 or an errno; a failure that comes later ends the endpoint.
+int rdma_dial_start(struct carrick_endpoint *endpoint, const struct rdma_conn_param *param);
+// It need not go on.
+void rdma_dial_stop(struct carrick_endpoint *endpoint);
+// Returns when it has ended, which may take a while: on a worker, or when it is done.
+void rdma_dial_join(struct carrick_endpoint *endpoint);
+// Those that are done.
+void rdma_dial_collect(struct carrick_device *device);
+
 // ---- rdma_job.c
 
+// Ends an id that never had a queue pair.
+void rdma_job_end_id(struct carrick_device *device, struct rdma_cm_id *id);
 // Runs it on a worker, which owns the endpoint's id, queue pair and buffers meanwhile.
 void rdma_job_start(struct carrick_endpoint *endpoint, enum rdma_job job);
 // Where it lies in the endpoint's buffers.
@@ -431,6 +471,7 @@ int rdma_receives_post(struct carrick_endpoint *endpoint, const uint16_t *buffer
 // ---- rdma_post.c, rdma_complete.c
 
 int rdma_post(struct carrick_endpoint *endpoint, const struct carrick_work *work, uint32_t count);
+uint32_t rdma_send_room(struct carrick_endpoint *endpoint, uint32_t wanted);
 // Credits that are owed, if they are worth a message. It stands in no line: what waits for credits itself must not hold
 // up those that the partner waits for.
 void rdma_post_credits(struct carrick_endpoint *endpoint);
@@ -475,7 +516,7 @@ void rdma_describe(struct carrick_device *device, struct carrick_endpoint *endpo
         .listen = rdma_listen_begin, .unlisten = rdma_listen_end,                                  \
         .endpoint_connect = rdma_endpoint_connect, .endpoint_accept = rdma_endpoint_accept,        \
         .endpoint_reject = rdma_endpoint_reject, .endpoint_close = rdma_endpoint_close,            \
-        .post = rdma_post, .describe = rdma_describe,                                              \
+        .post = rdma_post, .describe = rdma_describe, .send_room = rdma_send_room,                 \
     }
 
 #endif

@@ -50,7 +50,8 @@ static void look(struct carrick_device *d)
             continue;
         c->address_present = true;
         c->index = if_nametoindex(at->ifa_name);
-        c->link_up = (at->ifa_flags & IFF_UP) != 0 && (at->ifa_flags & IFF_RUNNING) != 0;
+        c->switched_on = (at->ifa_flags & IFF_UP) != 0;
+        c->running = (at->ifa_flags & IFF_RUNNING) != 0;
     }
     freeifaddrs(all);
 }
@@ -78,13 +79,19 @@ static void take_link(struct carrick_device *d, const struct nlmsghdr *message)
     int left = (int)IFLA_PAYLOAD(message);
     bool carrier = true;
 
-    if (c->index == 0 || c->index != (uint32_t)m->ifi_index)
+    // A bridge speaks of its ports with the same messages, and says that they are gone when they leave it.
+    if (m->ifi_family != AF_UNSPEC || c->index == 0 || c->index != (uint32_t)m->ifi_index)
         return;
     for (const struct rtattr *a = IFLA_RTA(m); RTA_OK(a, left); a = RTA_NEXT(a, left))
         if (a->rta_type == IFLA_CARRIER && RTA_PAYLOAD(a) >= 1)
             carrier = *(const uint8_t *)RTA_DATA(a) != 0;
-    c->link_up = message->nlmsg_type == RTM_NEWLINK && (m->ifi_flags & IFF_UP) != 0 &&
-                 (m->ifi_flags & IFF_RUNNING) != 0 && carrier;
+    if (message->nlmsg_type == RTM_DELLINK) {
+        // One that takes its place is found by the address.
+        *c = (struct rdma_carrier){.fd = c->fd};
+        return;
+    }
+    c->switched_on = (m->ifi_flags & IFF_UP) != 0;
+    c->running = (m->ifi_flags & IFF_RUNNING) != 0 && carrier;
 }
 
 static void take_message(struct carrick_device *d, const struct nlmsghdr *message)
@@ -105,12 +112,26 @@ static void take_message(struct carrick_device *d, const struct nlmsghdr *messag
     }
 }
 
+static void say(const struct carrick_device *d)
+{
+    const struct rdma_carrier *c = &d->carrier;
+    bool up = rdma_carrier_up(d);
+
+    d->host->log(d->host, up ? CARRICK_LOG_NOTICE : CARRICK_LOG_WARNING, "%s: %s", d->name,
+                 up                    ? "the interface is up"
+                 : !c->address_present ? "no interface has the address"
+                 : !c->switched_on     ? "the interface is switched off"
+                                       : "the interface has no carrier");
+}
+
 void rdma_carrier_read(struct carrick_device *device)
 {
     struct rdma_carrier *c = &device->carrier;
     char buffer[BUFFER_BYTES] __attribute__((aligned(8)));
-    bool before = rdma_carrier_up(device);
+    bool before = rdma_carrier_up(device), here_before = rdma_carrier_down_here(device);
 
+    if (c->fd < 0)
+        return;
     for (int i = 0; i < READS_PER_POLL; i++) {
         ssize_t n = recv(c->fd, buffer, sizeof buffer, MSG_DONTWAIT);
         const struct nlmsghdr *m;
@@ -130,13 +151,9 @@ void rdma_carrier_read(struct carrick_device *device)
             take_message(device, m);
         }
     }
-    if (rdma_carrier_up(device) == before)
+    if (rdma_carrier_up(device) == before && rdma_carrier_down_here(device) == here_before)
         return;
-    device->host->log(device->host, before ? CARRICK_LOG_WARNING : CARRICK_LOG_NOTICE, "%s: %s",
-                      device->name,
-                      !before               ? "the interface is up"
-                      : !c->address_present ? "no interface has the address"
-                                            : "the interface is down");
+    say(device);
     // The address may have come back to a port that was asked while it was away.
     rdma_port_query(device);
 }
@@ -171,5 +188,14 @@ void rdma_carrier_close(struct carrick_device *device)
 
 bool rdma_carrier_up(const struct carrick_device *device)
 {
-    return device->carrier.fd < 0 || (device->carrier.link_up && device->carrier.address_present);
+    const struct rdma_carrier *c = &device->carrier;
+
+    return c->fd < 0 || (c->switched_on && c->running && c->address_present);
+}
+
+bool rdma_carrier_down_here(const struct carrick_device *device)
+{
+    const struct rdma_carrier *c = &device->carrier;
+
+    return c->fd >= 0 && (!c->switched_on || !c->address_present);
 }

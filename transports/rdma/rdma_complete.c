@@ -173,8 +173,11 @@ static void message(struct carrick_endpoint *e, uint16_t buffer, uint32_t length
         r->waiting[(r->first + r->count++) % r->depth] = buffer;
         break;
     }
-    if (header.credits != 0 && e->state == RDMA_OPEN)
+    if (header.credits != 0 && e->state == RDMA_OPEN) {
         rdma_issue(e);
+        e->tell_room |= e->operations.room_wanted && e->operations.credits > e->operations.unsent;
+        e->operations.room_wanted &= !e->tell_room;
+    }
 }
 
 static void received(struct carrick_endpoint *e, const struct ibv_wc *wc)

@@ -118,7 +118,8 @@ void rdma_connect_prepared(struct carrick_endpoint *endpoint)
         .qp_num = e->qp->qp_num,
     };
 
-    if (rdma_connect(e->id, &param) != 0)
+    if ((e->device->flavour->connect_waits ? rdma_dial_start(e, &param)
+                                           : rdma_connect(e->id, &param)) != 0)
         rdma_endpoint_fail(e, CARRICK_ERR_UNREACHABLE);
 }
 

@@ -66,9 +66,10 @@ static void add_endpoint(struct text *t, const struct carrick_endpoint *e)
     add(t,
         ",\"posted\":%" PRIu64 ",\"completed\":%" PRIu64 ",\"written_bytes\":%" PRIu64
         ",\"read_bytes\":%" PRIu64 ",\"sent_messages\":%" PRIu64 ",\"received_messages\":%" PRIu64
-        ",\"waiting\":%" PRIu64 ",\"reads_in_flight\":%u,\"reads_max\":%u,\"credits\":%u}",
+        ",\"waiting\":%" PRIu64
+        ",\"reads_in_flight\":%u,\"reads_max\":%u,\"credits\":%u,\"waiting_for_credits\":%u}",
         o->posted, o->told, e->write_bytes, e->read_bytes, e->sent_messages, e->received_messages,
-        o->posted - o->issued, o->reads, e->partner.reads, o->credits);
+        o->posted - o->issued, o->reads, e->partner.reads, o->credits, o->unsent);
 }
 
 // The entry of the port's table that is the address's own, -1: none is.

@@ -69,12 +69,18 @@ static bool device_down(const struct carrick_device *d)
     return d->port_down || !rdma_carrier_up(d);
 }
 
+static bool device_is_told(const struct carrick_device *d)
+{
+    return device_down(d) == d->told_down && rdma_carrier_down_here(d) == d->told_down_here &&
+           d->removed == d->told_removed;
+}
+
 static bool something_to_do(const struct carrick_device *d)
 {
     return !list_empty(&d->ready) || !list_empty(&d->telling) || !list_empty(&d->hung_up) ||
            !list_empty(&d->graveyard) || !list_empty(&d->received) ||
-           d->stash_at != d->stash_count || device_down(d) != d->told_down ||
-           d->removed != d->told_removed;
+           d->stash_at != d->stash_count || !device_is_told(d) ||
+           (!list_empty(&d->parked) && !rdma_carrier_down_here(d));
 }
 
 // Completions that came between the last poll and the arming bring no event: they are looked for once more.
@@ -149,6 +155,7 @@ static void run_epoll(struct carrick_device *d)
         switch ((enum rdma_source)events[i].data.u32) {
         case RDMA_SOURCE_WAKE:
             d->woken = read(d->wake_fd, &wakes, sizeof wakes) < 0 && errno == EINTR;
+            rdma_dial_collect(d);
             break;
         case RDMA_SOURCE_TIMER:
             run_deadlines(d);
@@ -209,14 +216,17 @@ static void run_ready(struct carrick_device *d, struct rdma_output *out)
 
 static void tell_device(struct carrick_device *d, struct rdma_output *out)
 {
-    bool down = device_down(d);
+    bool down = device_down(d), here = rdma_carrier_down_here(d);
     struct carrick_event event = {
         .type = down ? CARRICK_EVENT_DEVICE_DOWN : CARRICK_EVENT_DEVICE_UP,
-        .status = down ? CARRICK_ERR_LINK_DOWN : CARRICK_OK,
+        .status = here   ? CARRICK_ERR_NO_DEVICE
+                  : down ? CARRICK_ERR_LINK_DOWN
+                         : CARRICK_OK,
     };
 
-    if (down != d->told_down && !rdma_output_full(out)) {
+    if ((down != d->told_down || here != d->told_down_here) && !rdma_output_full(out)) {
         d->told_down = down;
+        d->told_down_here = here;
         rdma_output_put(out, &event);
     }
     if (d->removed && !d->told_removed && !rdma_output_full(out)) {
@@ -230,6 +240,8 @@ static void tell_device(struct carrick_device *d, struct rdma_output *out)
 // What was told until now is over: buffers go back, endpoints that are CLOSED go.
 static void begin(struct carrick_device *d)
 {
+    if (!list_empty(&d->parked) && !rdma_carrier_down_here(d))
+        rdma_endpoints_unpark(d);
     while (!list_empty(&d->received)) {
         struct list *node = d->received.next;
 

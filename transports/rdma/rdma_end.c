@@ -11,6 +11,17 @@
 
 #include <string.h>
 
+// Whether the connection manager may tell the partner of an end. With InfiniBand and RoCE that is a message of its own,
+// and soft RoCE's queue pair for such messages does not outlive one that cannot leave, because the interface is switched
+// off or has lost the address: nobody would ever connect over the device again.
+static bool may_tell_partner(struct carrick_device *d)
+{
+    if (!d->flavour->moves_queue_pair || d->closed || d->removed)
+        return true;
+    rdma_carrier_read(d); // the kernel's word may lie there already
+    return !rdma_carrier_down_here(d);
+}
+
 // The queue pair ends, and the partner hears of it.
 static void breaks(struct carrick_endpoint *e)
 {
@@ -19,12 +30,14 @@ static void breaks(struct carrick_endpoint *e)
     if (e->broken)
         return;
     e->broken = true;
+    rdma_dial_stop(e);
     if (e->qp == NULL)
         return;
     if (ibv_modify_qp(e->qp, &attr, IBV_QP_STATE) != 0)
         return; // the device is gone, most likely: the drain ends by its deadline
     // With iWARP that was the connection's own end.
-    if (e->device->flavour->moves_queue_pair && (e->stood || e->state == RDMA_ACCEPTING))
+    if (e->device->flavour->moves_queue_pair && (e->stood || e->state == RDMA_ACCEPTING) &&
+        may_tell_partner(e->device))
         rdma_disconnect(e->id);
 }
 
@@ -155,7 +168,11 @@ void rdma_endpoint_end(struct carrick_endpoint *endpoint)
     if (e->job != RDMA_JOB_NONE)
         return;
     if (e->state == RDMA_CLOSED || e->device->closed) {
-        rdma_job_start(e, RDMA_JOB_DESTROY);
+        list_remove(&e->node);
+        if (may_tell_partner(e->device))
+            rdma_job_start(e, RDMA_JOB_DESTROY);
+        else
+            list_append(&e->device->parked, &e->node);
         return;
     }
     breaks(e);
@@ -167,6 +184,16 @@ void rdma_endpoint_end(struct carrick_endpoint *endpoint)
     }
     e->state = RDMA_DRAINING;
     rdma_endpoint_deadline(e, RDMA_DRAIN_MS);
+}
+
+void rdma_endpoints_unpark(struct carrick_device *device)
+{
+    while (!list_empty(&device->parked) && may_tell_partner(device)) {
+        struct list *node = device->parked.next;
+
+        list_remove(node);
+        rdma_endpoint_end(list_entry(node, struct carrick_endpoint, node));
+    }
 }
 
 void rdma_endpoint_bury(struct carrick_endpoint *endpoint)

@@ -37,6 +37,7 @@ struct carrick_endpoint *rdma_endpoint_new(struct carrick_device *device, enum r
     list_init(&e->ready_node);
     list_init(&e->hung_node);
     list_init(&e->received_node);
+    list_init(&e->dial.node);
     if (!slot_take(e)) {
         free(e);
         return NULL;
@@ -245,6 +246,9 @@ void rdma_endpoint_tell(struct carrick_endpoint *endpoint, struct rdma_output *o
     tell_one(e, out, CARRICK_EVENT_CONNECTED, e->connecting_side, &e->tell_connected);
     tell_completions(e, out);
     tell_receives(e, out);
+    if (e->closing || e->told_lost)
+        e->tell_room = false;
+    tell_one(e, out, CARRICK_EVENT_SEND_ROOM, false, &e->tell_room);
     // These come behind all of the above.
     if (completion_due(e) || e->receives.count != 0 || e->tell_connected)
         return;
@@ -258,8 +262,8 @@ void rdma_endpoint_tell(struct carrick_endpoint *endpoint, struct rdma_output *o
 
 static bool has_to_tell(const struct carrick_endpoint *e)
 {
-    return e->tell_request || e->tell_connected || e->tell_disconnected || e->tell_closed ||
-           completion_due(e) || (e->receives.count != 0 && e->stood);
+    return e->tell_request || e->tell_connected || e->tell_room || e->tell_disconnected ||
+           e->tell_closed || completion_due(e) || (e->receives.count != 0 && e->stood);
 }
 
 void rdma_endpoint_run(struct carrick_endpoint *endpoint, struct rdma_output *out)

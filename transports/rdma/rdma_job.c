@@ -173,6 +173,7 @@ static void establish(struct carrick_endpoint *e)
 
 static void destroy(struct carrick_endpoint *e)
 {
+    rdma_dial_join(e);
     // The id first: it tells a partner that has not heard yet.
     if (e->id != NULL)
         rdma_destroy_id(e->id);
@@ -261,6 +262,9 @@ void rdma_job_start(struct carrick_endpoint *endpoint, enum rdma_job job)
     struct carrick_endpoint *e = endpoint;
     const struct carrick_host *host = e->device->host;
 
+    // The worker joins its thread.
+    if (job == RDMA_JOB_DESTROY)
+        list_remove(&e->dial.node);
     e->job = job;
     e->device->jobs++;
     if (host->work(host, job_work, job_done, e) == CARRICK_OK)
@@ -273,4 +277,42 @@ void rdma_job_start(struct carrick_endpoint *endpoint, enum rdma_job job)
         e->job_status = CARRICK_ERR_SYSTEM;
     }
     job_done(e);
+}
+
+// ---- ids without an endpoint
+
+struct end_id {
+    struct carrick_device *device;
+    struct rdma_cm_id *id;
+};
+
+static void end_id_work(void *arg)
+{
+    rdma_destroy_id(((struct end_id *)arg)->id);
+}
+
+static void end_id_done(void *arg)
+{
+    struct carrick_device *device = ((struct end_id *)arg)->device;
+
+    free(arg);
+    device->jobs--;
+    rdma_device_release(device);
+}
+
+void rdma_job_end_id(struct carrick_device *device, struct rdma_cm_id *id)
+{
+    const struct carrick_host *host = device->host;
+    struct end_id *end = malloc(sizeof *end);
+
+    if (end == NULL) {
+        rdma_destroy_id(id);
+        return;
+    }
+    *end = (struct end_id){.device = device, .id = id};
+    device->jobs++;
+    if (host->work(host, end_id_work, end_id_done, end) == CARRICK_OK)
+        return;
+    end_id_work(end);
+    end_id_done(end);
 }

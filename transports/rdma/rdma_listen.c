@@ -78,8 +78,7 @@ void rdma_listen_request(struct carrick_device *device, struct rdma_cm_id *id,
     if (e == NULL) {
         d->refused++;
         rdma_reject(id, NULL, 0);
-        // It was never accepted and has no queue pair: nothing to wait for.
-        rdma_destroy_id(id);
+        rdma_job_end_id(d, id);
         return;
     }
     id->context = e;

@@ -44,9 +44,11 @@ static struct carrick_device *device_new(struct carrick_transport *transport, co
     snprintf(d->name, sizeof d->name, "%s", name);
     d->epoll_fd = d->timer_fd = d->wake_fd = d->carrier.fd = -1;
     list_init(&d->endpoints);
+    list_init(&d->dialing);
     list_init(&d->ready);
     list_init(&d->hung_up);
     list_init(&d->graveyard);
+    list_init(&d->parked);
     list_init(&d->received);
     list_init(&d->telling);
     return d;
@@ -258,13 +260,6 @@ static int open_descriptors(struct carrick_device *d, struct carrick_error *erro
                       strerrordesc_np(errno));
 }
 
-static void close_if_open(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
 int rdma_device_open(struct carrick_transport *transport,
                      const struct carrick_device_options *options, struct carrick_device **device,
                      struct carrick_error *error)
@@ -297,6 +292,23 @@ int rdma_device_open(struct carrick_transport *transport,
 
 // ---- its end
 
+static void close_if_open(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+// librdmacm has opened the device, too, and keeps it open until it looks at the list of devices again. Drivers that
+// cannot be taken from under a process (the soft ones) wait for that, and with them whoever removes the device.
+static void forget_removed(void)
+{
+    struct ibv_context **devices = rdma_get_devices(NULL);
+
+    if (devices != NULL)
+        rdma_free_devices(devices);
+}
+
 static void finish_work(void *arg)
 {
     struct carrick_device *d = arg;
@@ -317,12 +329,15 @@ static void finish_work(void *arg)
         ibv_close_device(d->context);
     if (d->cm != NULL)
         rdma_destroy_event_channel(d->cm);
+    if (d->removed)
+        forget_removed();
 }
 
 static void finish_done(void *arg)
 {
     struct carrick_device *d = arg;
 
+    close_if_open(&d->wake_fd); // which threads that connect write to
     free(d->slots);
     free(d);
 }
@@ -349,10 +364,10 @@ void rdma_device_close(struct carrick_device *device)
     rdma_carrier_close(d);
     close_if_open(&d->epoll_fd);
     close_if_open(&d->timer_fd);
-    close_if_open(&d->wake_fd);
     // All are CLOSED, unless the caller broke the order of calls or never answered a request.
     while (!list_empty(&d->endpoints))
         rdma_endpoint_bury(list_entry(d->endpoints.next, struct carrick_endpoint, node));
+    rdma_endpoints_unpark(d);
     while (!list_empty(&d->graveyard)) {
         struct carrick_endpoint *e = list_entry(d->graveyard.next, struct carrick_endpoint, node);
 

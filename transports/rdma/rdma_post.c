@@ -70,6 +70,8 @@ static void take(struct carrick_endpoint *e, const struct carrick_work *w)
         op->kind = CARRICK_OP_FLUSH;
     op->is_inline = (op->kind == CARRICK_OP_WRITE || op->kind == CARRICK_OP_SEND) &&
                     op->length + RDMA_WIRE_HEADER_BYTES <= inline_bytes;
+    if (op->kind == CARRICK_OP_SEND)
+        e->operations.unsent++;
     // It may have to wait, and its buffer is the core's again at once.
     if (op->is_inline && op->length != 0)
         memcpy(op->inline_data + RDMA_WIRE_HEADER_BYTES, op->local, op->length);
@@ -93,6 +95,15 @@ int rdma_post(struct carrick_endpoint *endpoint, const struct carrick_work *work
         take(e, carrick_work_at(work, i));
     rdma_issue(e);
     return CARRICK_OK;
+}
+
+uint32_t rdma_send_room(struct carrick_endpoint *endpoint, uint32_t wanted)
+{
+    struct rdma_operations *o = &endpoint->operations;
+    uint32_t room = o->credits > o->unsent ? o->credits - o->unsent : 0;
+
+    o->room_wanted = room < wanted;
+    return room;
 }
 
 void rdma_post_own(struct carrick_endpoint *endpoint, enum rdma_message message,
@@ -224,8 +235,10 @@ static void fill_send(struct carrick_endpoint *e, uint64_t number, struct rdma_o
 
     wr->opcode = IBV_WR_SEND;
     wr->num_sge = 1;
-    if (op->message == RDMA_MESSAGE_DATA)
+    if (op->message == RDMA_MESSAGE_DATA) {
         e->operations.credits--;
+        e->operations.unsent--;
+    }
     if (op->is_inline && total <= e->device->inline_bytes) {
         wr->send_flags |= IBV_SEND_INLINE;
         header_put(e, op->message, op->inline_data);

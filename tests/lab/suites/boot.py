@@ -11,14 +11,14 @@ import tempfile
 
 from machine import TOP, Skip, check, wait_for
 from node import ROCE, TCP_BESIDE_IWARP, manager, need_plugins, pair
-from suite import case
+from suite import by_name, case
 
 GUESTS = 2
 DISKS = [64]  # for the logs, which outlive the power
 ORDER = 80
 
-LATE_S = 30  # the root file system comes so long after the drivers
-BOOT_WAIT_MS = 12000  # a partner that is not seen is waited for so long
+LATE_S = 20  # the root file system comes so long after the drivers
+BOOT_WAIT_MS = 7000  # a partner that is not seen is waited for so long
 LATE = f"""#!/bin/sh
 case "${{1:-}}" in prereqs) exit 0 ;; esac
 sleep {LATE_S}
@@ -197,6 +197,7 @@ def boot(lab, links):
             alpha.guest.disks = disks
 
 
+@by_name
 @case
 def over_tcp(lab):
     need_plugins(lab, "nvram_shadow", "shelf", "failover")
