@@ -50,7 +50,7 @@ unsigned rig_patience(const struct rig *rig)
 
 unsigned rig_rounds_step(const struct rig *rig)
 {
-    return rig_patience(rig) > 1 ? 3 : 1;
+    return rig_patience(rig) > 1 ? 5 : 1;
 }
 
 unsigned rig_random(struct rig *rig, unsigned below)
