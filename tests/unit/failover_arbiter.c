@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// needs plugin: failover
+//
+// An arbiter that is away, slow, late, or wrong; and none at all.
+#include "failover_world.h"
+
+#define ALPHA (&world->nodes[0])
+#define BETA (&world->nodes[1])
+
+static const char *const plain = "{}";
+
+Test(failover_arbiter, without_the_arbiter_the_promise_stands)
+{
+    struct world *world = world_protected(plain);
+
+    BETA->mode = ARBITER_DEAF;
+    node_kill(ALPHA);
+    world_run(world, 3000);
+    cr_assert(!serves(BETA));
+    cr_assert_eq(BETA->log.copy.role, CARRICK_LOG_SHADOW, "the promise was withdrawn for nothing");
+    BETA->mode = ARBITER_GOOD;
+    RUN_UNTIL(world, serves(BETA), 3000);
+    world_end(world);
+}
+
+Test(failover_arbiter, an_unknown_outcome_that_stands_is_used)
+{
+    struct world *world = world_protected(plain);
+
+    BETA->mode = ARBITER_UNKNOWN_WON;
+    node_kill(ALPHA);
+    RUN_UNTIL(world, serves(BETA), 5000);
+    cr_assert_str_eq(world->record.owner, "beta");
+    world_end(world);
+}
+
+Test(failover_arbiter, an_unknown_outcome_that_does_not_stand_is_not)
+{
+    struct world *world = world_protected(plain);
+
+    BETA->mode = ARBITER_UNKNOWN_LOST;
+    node_kill(ALPHA);
+    world_run(world, 6000);
+    cr_assert(!serves(BETA));
+    BETA->mode = ARBITER_GOOD;
+    RUN_UNTIL(world, serves(BETA), 5000);
+    world_end(world);
+}
+
+static void late_win(enum arbiter_mode mode, uint64_t late_ms)
+{
+    struct world *world = world_protected(plain);
+
+    world->late_ms = late_ms;
+    BETA->mode = mode;
+    ALPHA->mode = ARBITER_DEAF; // cut off from the arbiter, and for a moment from its partner
+    world->linked = false;
+    RUN_UNTIL(world, BETA->log.copy.role == CARRICK_LOG_IDLE, 3000);
+    RUN_UNTIL(world, BETA->log.copy.role == CARRICK_LOG_SHADOW, 10000); // the promise is given anew
+    world->linked = true;
+    RUN_UNTIL(world, is_word(ALPHA, "protected"), 3000);
+    cr_assert(serves(ALPHA) && !serves(BETA));
+    cr_assert(node_write(ALPHA));
+    RUN_UNTIL(world, strcmp(world->record.owner, "beta") == 0, 10000); // now it comes to stand
+    world_run(world, 2000);
+    cr_assert(!serves(BETA), "a win that came too late was used");
+    cr_assert(serves(ALPHA));
+    BETA->mode = ALPHA->mode = ARBITER_GOOD;
+    RUN_UNTIL(world, strcmp(world->record.owner, "alpha") == 0, 5000);
+    cr_assert_eq(world->record.member_count, 2);
+    cr_assert(serves(ALPHA) && !serves(BETA));
+    node_kill(BETA); // and the owner can go alone again
+    RUN_UNTIL(world, is_word(ALPHA, "alone"), 5000);
+    world_end(world);
+}
+
+Test(failover_arbiter, a_win_that_comes_late_is_not_used_and_taken_back)
+{
+    late_win(ARBITER_LATE, 8000);
+}
+
+// The answer itself comes late, in the middle of another question.
+Test(failover_arbiter, an_answer_to_an_old_question_is_not_one_to_the_new)
+{
+    for (uint64_t late_ms = 8000; late_ms < 9000; late_ms += 100)
+        late_win(ARBITER_LATE_WON, late_ms);
+}
+
+Test(failover_arbiter, a_slow_arbiter_delays_and_changes_nothing_else)
+{
+    struct world *world = world_protected(plain);
+
+    world->arbiter_ms = 700;
+    node_kill(ALPHA);
+    RUN_UNTIL(world, serves(BETA), 8000);
+    node_start(ALPHA);
+    RUN_UNTIL(world, both_protected(world), 30000);
+    world_end(world);
+}
+
+Test(failover_arbiter, a_record_from_an_old_backup_is_refused)
+{
+    struct world *world = world_protected(plain);
+    struct carrick_arbiter_record old = world->record;
+
+    node_kill(BETA);
+    RUN_UNTIL(world, is_word(ALPHA, "alone"), 5000);
+    cr_assert(node_write(ALPHA));
+    world_run(world, 5);
+    world->record = old;
+    node_kill(ALPHA);
+    node_start(BETA); // its own copy fits the old record, and lacks a write
+    node_start(ALPHA);
+    world_run(world, 30000);
+    cr_assert(!serves(BETA), "an old record made a stale copy serve");
+    world_end(world);
+}
+
+Test(failover_arbiter, nobody_asks_before_the_fence)
+{
+    struct world *world = world_protected(plain);
+    unsigned asked;
+
+    world->fence_hangs = true;
+    ALPHA->frozen = true;
+    asked = BETA->changes_asked;
+    world_run(world, 20000);
+    cr_assert_eq(BETA->changes_asked, asked);
+    cr_assert(!serves(BETA));
+    cr_assert_eq(BETA->log.copy.role, CARRICK_LOG_IDLE);
+    world->fence_hangs = false;
+    world->reset_due = true;
+    RUN_UNTIL(world, serves(BETA), 3000);
+    world_end(world);
+}
+
+// ---- without an arbiter
+
+Test(failover_arbiter, without_an_arbiter_hold_waits)
+{
+    struct world *world = world_new(plain);
+
+    world->no_arbiter = true;
+    node_start(ALPHA);
+    node_start(BETA);
+    RUN_UNTIL(world, is_word(ALPHA, "protected") && is_word(BETA, "protected"), 5000);
+    cr_assert(node_write(ALPHA));
+    world_run(world, 5);
+    node_kill(BETA);
+    cr_assert(node_write(ALPHA));
+    world_run(world, 20000);
+    cr_assert_eq(world->acknowledged_count, 1);
+    cr_assert(is_word(ALPHA, "stalled"));
+    node_start(BETA);
+    RUN_UNTIL(world, is_word(ALPHA, "protected") && is_word(BETA, "protected"), 20000);
+    cr_assert_eq(world->acknowledged_count, 2);
+    node_command(ALPHA, "handover", "{\"group\":\"g1\"}");
+    RUN_UNTIL(world, serves(BETA) && is_word(ALPHA, "protected"), 5000);
+    node_kill(BETA);
+    world_run(world, 20000);
+    cr_assert(!serves(ALPHA), "a takeover without an arbiter is forced");
+    node_command(ALPHA, "takeover", "{\"group\":\"g1\",\"force\":true}");
+    cr_assert(serves(ALPHA));
+    world_end(world);
+}
+
+Test(failover_arbiter, without_an_arbiter_continue_goes_alone)
+{
+    struct world *world = world_new("{\"on_mirror_loss\":\"continue\"}");
+
+    world->no_arbiter = true;
+    node_start(ALPHA);
+    node_start(BETA);
+    RUN_UNTIL(world, is_word(ALPHA, "protected") && is_word(BETA, "protected"), 5000);
+    node_kill(BETA);
+    RUN_UNTIL(world, is_word(ALPHA, "alone"), 5000);
+    cr_assert(node_write(ALPHA));
+    world_run(world, 5);
+    cr_assert_eq(world->acknowledged_count, 1);
+    node_start(BETA);
+    RUN_UNTIL(world, is_word(ALPHA, "protected") && is_word(BETA, "protected"), 20000);
+    judge_history(BETA);
+    world_end(world);
+}
