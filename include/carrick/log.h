@@ -85,6 +85,10 @@ struct carrick_log_copy {
     uint64_t incarnation;  // of the manager that filled it, where level is volatile; else 0
     bool member;           // as last set by the monitor: it held every acknowledged record
     uint64_t room_bytes;   // for records, full or empty; each takes its data and 64 bytes
+    // SHADOW: records are still to be told again that this consumer, or one of an earlier daemon, may have brought to its
+    // disk, together with newer ones. Until that is over nothing may be written there: older content would come over
+    // newer, and if this node dies then, nobody knows of it.
+    bool replays;
 };
 
 enum carrick_log_kind {
@@ -152,6 +156,10 @@ struct carrick_log_consumer {
     // `synced` said before this call counts no more beyond synced_everywhere, so that nothing is trimmed that the partner's
     // shelf may lack: the consumer makes its map of it durable first, then calls `synced` again.
     void (*mirror_changed)(void *arg, uint32_t mirror);
+    // This copy gives up the record: it is cut from it, and what it wrote may be on this disk alone. entry NULL: that was
+    // the last one. The consumer makes durable that these places may differ from the partner's, then calls `gave_up`; before
+    // that nothing of it leaves the log. Comes in role IDLE. Optional.
+    void (*gives_up)(void *arg, const struct carrick_log_entry *entry);
 };
 
 // The monitor's callbacks. All required.
@@ -167,12 +175,13 @@ struct carrick_log_monitor {
 
 struct carrick_mirror_state {
     uint32_t struct_size;
-    uint32_t mirror;             // enum carrick_log_mirror, as set
-    bool connected;              // a session stands and the partner's copy can be written
-    bool stalled;                // records wait for the partner's acknowledgement
-    uint64_t waiting_since_ns;   // of the oldest record that waits; 0: none does
-    struct carrick_resync log;   // this node's copy into the partner's
-    struct carrick_resync shelf; // as the consumer reported
+    uint32_t mirror;           // enum carrick_log_mirror, as set
+    bool connected;            // a session stands and the partner's copy can be written
+    bool stalled;              // records wait for the partner's acknowledgement
+    uint64_t waiting_since_ns; // of the oldest record that waits; 0: none does
+    struct carrick_resync log; // this node's copy into the partner's
+    struct carrick_resync
+        shelf; // as the consumer reported; with no consumer, the state is the log's
 };
 
 struct carrick_log_ops {
@@ -225,8 +234,8 @@ struct carrick_log_ops {
     int (*set_mirror)(struct carrick_log *log, uint32_t mirror,
                       const struct carrick_generation *generation);
     // Becomes shadow of an owner that bears `generation`: from the next session on the partner may write the copy. cut_above: what
-    // this copy holds above this sequence is void (UINT64_MAX: nothing is): cut before anything is replayed. empty: the
-    // whole copy is to be taken anew.
+    // this copy holds above this sequence is void (UINT64_MAX: nothing is): cut before anything is replayed, and after the
+    // consumer has given it up. empty: the whole copy is to be taken anew. `copy` tells at once what will be left.
     int (*follow)(struct carrick_log *log, const struct carrick_generation *generation,
                   uint64_t cut_above, bool empty);
     // Withdraws the promise and stops: role IDLE at return, for good in memory. The session must end before serve.
@@ -239,6 +248,10 @@ struct carrick_log_ops {
     // each checked against the one before it; a corrupt record is repaired in the same way. Ends with fetched(). A
     // corrupt copy asks for its repair by itself when the partner's is whole.
     int (*fetch)(struct carrick_log *log, uint64_t last);
+
+    // ---- the consumer again
+    // What it was told of by gives_up is on its disk for certain.
+    void (*gave_up)(struct carrick_log *log);
 };
 
 #ifdef __cplusplus

@@ -10,6 +10,9 @@
 enum {
     TORN_MAX = 16,
     LOOK_WAITS = 8,
+    CROWD_MIN = 4,
+    CROWD_FADES = 8,
+    HOLD_NS = 1000000,
 };
 
 static int list_add(struct nv_barrier_list *list, void (*fn)(void *arg, bool fresh), void *arg)
@@ -62,13 +65,13 @@ static uint32_t looks_reading(const struct nv_barrier *barrier)
     return count;
 }
 
-static bool anybody_waits(const struct nv_barrier *barrier)
+static uint32_t askers(const struct nv_barrier *barrier)
 {
     uint32_t count = barrier->waiting.count;
 
     for (uint32_t i = 0; i < NV_LOOKS; i++)
         count += barrier->looks[i].batch.count;
-    return count > 0;
+    return count;
 }
 
 // Those who wait become the batch of a free look.
@@ -82,6 +85,7 @@ static struct nv_look *batch_take(struct nv_barrier *barrier)
     empty = look->batch;
     look->batch = barrier->waiting;
     barrier->waiting = empty;
+    barrier->held_ns = 0;
     return look;
 }
 
@@ -124,8 +128,52 @@ static void look_post(struct carrick_log *log, struct nv_look *look)
         nv_tick_arm(log, NV_TICK_MS); // no room: tried again then
 }
 
-// A batch is closed before its look begins. The first look begins at once; others beside it only for so many that it is
-// worth a message, while who comes alone waits for one that is under way to end.
+// Those who are answered by this look ask again soon: where many read at a time, most of them are worth waiting for. A look
+// takes much less time than they take to come back, and would mostly go for one or two. How many they are shows only now and
+// then, so the most that were seen count, and fade.
+static void crowd_judge(struct carrick_log *log)
+{
+    struct nv_barrier *barrier = &log->barrier;
+    uint32_t crowd = askers(barrier);
+
+    if (crowd >= barrier->crowd)
+        barrier->crowd = crowd;
+    else if (++barrier->judged % CROWD_FADES == 0)
+        barrier->crowd--;
+    barrier->judged_ns = nv_now(log);
+}
+
+// So many are worth waiting for.
+static uint32_t crowd_worth(const struct nv_barrier *barrier)
+{
+    if (barrier->crowd < CROWD_MIN)
+        return 1;
+    return barrier->crowd <= LOOK_WAITS ? barrier->crowd - 1 : LOOK_WAITS;
+}
+
+static void hold_arm(struct carrick_log *log, uint64_t ns)
+{
+    log->barrier.hold_runs = true;
+    nv_host(log)->base->timer_start(log->barrier.hold, ns);
+}
+
+// Does it wait for others? Not for longer than HOLD_NS, nor when that much time has passed since many were there.
+static bool holds(struct carrick_log *log)
+{
+    struct nv_barrier *barrier = &log->barrier;
+    uint64_t now = nv_now(log);
+
+    if (barrier->waiting.count >= crowd_worth(barrier) || now - barrier->judged_ns >= HOLD_NS)
+        return false;
+    if (barrier->held_ns == 0)
+        barrier->held_ns = now;
+    if (!barrier->hold_runs)
+        hold_arm(log, HOLD_NS);
+    return true;
+}
+
+// A batch is closed before its look begins. The first look begins at once, or when so many wait as are expected; others
+// beside it only for so many that it is worth a message, while who comes alone waits for one that is under way to end.
 static void looks_go(struct carrick_log *log)
 {
     struct nv_barrier *barrier = &log->barrier;
@@ -134,7 +182,8 @@ static void looks_go(struct carrick_log *log)
     for (uint32_t i = 0; i < NV_LOOKS; i++)
         if (!barrier->looks[i].reading && barrier->looks[i].batch.count > 0)
             look_post(log, &barrier->looks[i]);
-    if (looks_reading(barrier) > 0 && barrier->waiting.count < LOOK_WAITS)
+    if (barrier->waiting.count == 0 ||
+        (looks_reading(barrier) > 0 && barrier->waiting.count < LOOK_WAITS) || holds(log))
         return;
     look = batch_take(barrier);
     if (look != NULL)
@@ -151,6 +200,32 @@ void nv_barrier_look(struct carrick_log *log)
         looks_go(log);
     else
         nv_turn_arm(log);
+}
+
+static void hold_over(void *arg)
+{
+    struct carrick_log *log = arg;
+    struct nv_barrier *barrier = &log->barrier;
+    uint64_t held = nv_now(log) - barrier->held_ns;
+
+    barrier->hold_runs = false;
+    if (barrier->held_ns == 0)
+        return;
+    if (held < HOLD_NS) { // these came later than those that it was set for
+        hold_arm(log, HOLD_NS - held);
+        return;
+    }
+    barrier->crowd = barrier->waiting.count; // no more than these
+    nv_barrier_look(log);
+}
+
+int nv_barrier_create(struct carrick_log *log)
+{
+    const struct carrick_host *base = nv_host(log)->base;
+    int status = nv_host(log)->region_create(nv_host(log), NV_PAGE, &log->barrier.region);
+
+    return status == CARRICK_OK ? base->timer_create(base, hold_over, log, &log->barrier.hold)
+                                : status;
 }
 
 // Everybody who is in no look.
@@ -171,7 +246,7 @@ void nv_barrier_go(struct carrick_log *log)
 {
     struct nv_barrier *barrier = &log->barrier;
 
-    if (!anybody_waits(barrier)) {
+    if (askers(barrier) == 0) {
         barrier->fail_due = false; // nobody is left who asked before the role changed
         return;
     }
@@ -205,6 +280,7 @@ void nv_barrier_read(struct carrick_log *log, uint32_t number, int status)
         nv_turn_arm(log);
         return; // the batch is kept: read for again in the next session, or answered when the role changes
     }
+    crowd_judge(log);
     whole = nv_promise_decode(word + number * NV_PROMISE_BYTES, &promise);
     if (is_alone(log))
         look_answer(look, true);
@@ -227,6 +303,7 @@ void nv_barrier_session_ended(struct carrick_log *log)
 void nv_barrier_forget(struct carrick_log *log)
 {
     log->barrier.waiting.count = 0;
+    log->barrier.held_ns = 0;
     for (uint32_t i = 0; i < NV_LOOKS; i++)
         log->barrier.looks[i].batch.count = 0;
 }
@@ -236,6 +313,8 @@ void nv_barrier_free(struct carrick_log *log)
     free(log->barrier.waiting.waits);
     for (uint32_t i = 0; i < NV_LOOKS; i++)
         free(log->barrier.looks[i].batch.waits);
+    if (log->barrier.hold != NULL)
+        nv_host(log)->base->timer_destroy(log->barrier.hold);
     if (log->barrier.region != NULL)
         nv_host(log)->region_destroy(log->barrier.region);
 }

@@ -124,7 +124,7 @@ void nv_copy_loaded(struct carrick_log *log)
     log->acknowledged = head->first.sequence - 1;
     if (head->acknowledged > log->acknowledged)
         log->acknowledged = head->acknowledged;
-    // Not head->synced: that was said by the consumer of an earlier daemon. This one is told of all the records again, its
+    // What the consumer of an earlier daemon had on its disk does not count: this one is told of all the records again, its
     // disk takes them out of the ring again, and none may leave the ring before this one has said that it has them.
     log->synced = head->first.sequence - 1;
     log->scanning = true;
@@ -177,6 +177,7 @@ bool nv_copy_scan_step(struct carrick_log *log)
         log->persist.done = log->ring.tail;
         log->told = log->ring.first;
         log->told_acknowledged = log->told_synced = log->ring.first.sequence - 1;
+        log->replay_to = nv_last(log);
         log->owner.freed = log->owner.peer_first = log->ring.first;
         nv_persist_go(log);
     }
@@ -193,7 +194,6 @@ uint64_t nv_head_write(struct carrick_log *log)
     head->write++;
     head->first = log->ring.first;
     head->acknowledged = log->acknowledged;
-    head->synced = log->synced;
     nv_head_encode(head, slot);
     at = log->memory + (head->write % 2) * NV_PAGE;
     memcpy(at, slot, sizeof slot);
@@ -258,6 +258,8 @@ void nv_copy_cut(struct carrick_log *log, const struct nv_cursor *to)
         log->told = *to;
     if (log->told_acknowledged >= to->sequence)
         log->told_acknowledged = to->sequence - 1;
+    if (log->replay_to >= to->sequence)
+        log->replay_to = to->sequence - 1;
     log->head.limit = UINT64_MAX;
     nv_head_write(log);
 }

@@ -58,7 +58,7 @@ int nv_fetch(struct carrick_log *log, uint64_t last)
 {
     const struct nv_message *peer = &log->peer.state;
 
-    if (log->condition == CARRICK_LOG_SCANNING)
+    if (log->condition == CARRICK_LOG_SCANNING || log->give.phase != NV_GIVE_NOT)
         return CARRICK_ERR_AGAIN;
     if (log->role != CARRICK_LOG_IDLE || !log->session || !log->peer.known || log->fetch.running)
         return CARRICK_ERR_STATE;
@@ -74,7 +74,8 @@ void nv_repair_try(struct carrick_log *log)
     uint64_t bad = log->ring.tail.sequence;
 
     if (log->condition != CARRICK_LOG_CORRUPT || log->role == CARRICK_LOG_OWNER || !log->session ||
-        !log->peer.known || log->fetch.running || log->fetch.tries >= TRIES)
+        !log->peer.known || log->fetch.running || log->fetch.tries >= TRIES ||
+        log->give.phase != NV_GIVE_NOT)
         return;
     if (peer->condition != CARRICK_LOG_WHOLE || peer->last < bad ||
         peer->ring_bytes != log->ring.size)

@@ -26,7 +26,6 @@ enum {
     H_FIRST_CRC = 88,
     H_LIMIT = 96,
     H_ACKNOWLEDGED = 104,
-    H_SYNCED = 112,
     H_GENERATION = 120,
     H_CRC = NV_HEAD_BYTES - 4,
 };
@@ -106,7 +105,6 @@ void nv_head_encode(const struct nv_head *head, uint8_t slot[NV_HEAD_BYTES])
     nv_put32(slot + H_FIRST_CRC, head->first.crc);
     nv_put64(slot + H_LIMIT, head->limit);
     nv_put64(slot + H_ACKNOWLEDGED, head->acknowledged);
-    nv_put64(slot + H_SYNCED, head->synced);
     nv_generation_put(slot + H_GENERATION, &head->generation);
     nv_put32(slot + H_CRC, nv_crc(0, slot, H_CRC));
 }
@@ -125,7 +123,6 @@ bool nv_head_decode(const uint8_t slot[NV_HEAD_BYTES], struct nv_head *head)
                   .crc = nv_get32(slot + H_FIRST_CRC)},
         .limit = nv_get64(slot + H_LIMIT),
         .acknowledged = nv_get64(slot + H_ACKNOWLEDGED),
-        .synced = nv_get64(slot + H_SYNCED),
         .condition = nv_get16(slot + H_CONDITION),
         .member = slot[H_MEMBER] != 0,
     };

@@ -38,7 +38,6 @@ struct nv_head {
     struct nv_cursor first; // lowest record that counts
     uint64_t limit;         // records above are void: a cut is under way; UINT64_MAX: none is
     uint64_t acknowledged;  // at least so much was acknowledged
-    uint64_t synced;        // at least so much is on this node's shelves
     struct carrick_generation generation;
     uint32_t condition; // CARRICK_LOG_EMPTY, _WHOLE, _INCONSISTENT
     bool member;

@@ -8,6 +8,7 @@
 //     copy.c     opening it, its head, its promise         message.c  what the two halves say to each other
 //     persist.c  a copy that lies in a file                turn.c     work that is put off, in slices; callbacks
 //     role.c     serve, follow, idle                       send.c     messages that are due
+//     give.c     records that are cut from a copy that follows
 //     owner.c    mirror, acknowledge, trim                 shadow.c   records that come in
 //     fetch.c    repair and missing tail from the partner's copy
 //     barrier.c  the partner's promise, read before reads are answered
@@ -167,6 +168,27 @@ struct nv_shadow {
     uint64_t said_synced, said_persisted;
 };
 
+// Records above a cut, or all of them, on their way out of the copy. They stay in it until the consumer knows for certain
+// where its disk may differ because of them, so that a crash in between finds them again.
+enum nv_give_phase {
+    NV_GIVE_NOT = 0,
+    NV_GIVE_TELL = 1, // the consumer is told of each
+    NV_GIVE_WAIT = 2, // until it knows them for certain
+    NV_GIVE_CUT = 3,
+    NV_GIVE_WIPE = 4, // the chain is cut; others may lie behind a bad record
+};
+
+struct nv_give {
+    enum nv_give_phase phase;
+    struct nv_cursor to; // what is left ends here
+    struct nv_cursor at; // next to tell
+    bool empty;          // nothing is left
+    bool strays;         // and behind a bad record there are others
+    bool filled;         // it was being filled
+    uint64_t cut_above;
+    struct nv_scan scan; // for the strays
+};
+
 enum nv_serve_phase {
     NV_SERVE_NOT = 0,
     NV_SERVE_SCAN = 1,   // find the end of the log
@@ -198,6 +220,12 @@ struct nv_barrier {
     struct nv_look looks[NV_LOOKS];
     bool fail_due;                 // the role has changed: nobody may answer
     struct carrick_region *region; // a place for each look
+    uint32_t crowd;                // how many read at a time
+    uint32_t judged;               // how often that was judged, and when
+    uint64_t judged_ns;
+    uint64_t held_ns;           // since when those who wait are held; 0: they are not
+    struct carrick_timer *hold; // ends that
+    bool hold_runs;
 };
 
 struct nv_fetch {
@@ -259,6 +287,9 @@ struct carrick_log {
     const struct carrick_log_consumer *consumer;
     void *consumer_arg;
     struct nv_cursor told; // next to tell
+    // A shadow's consumer may have content on its disk from up to here: it must be told again that far before it writes.
+    uint64_t replay_to;
+    struct nv_give give;
     uint64_t told_acknowledged, told_synced;
     uint64_t synced; // what it said
     bool idle_due, role_due, room_due, follows_due, mirror_due;
@@ -356,7 +387,10 @@ int nv_turn_create(struct carrick_log *log);
 void nv_turn_arm(struct carrick_log *log);
 void nv_tick_arm(struct carrick_log *log, uint64_t ms);
 void nv_tell(struct carrick_log *log); // records, acknowledged; from callbacks of the host only
-void nv_tell_void(struct carrick_log *log); // the consumer gives up what the copy holds
+void nv_tell_void(struct carrick_log *log); // the consumer forgets what the copy holds
+bool nv_replays(const struct carrick_log *log);
+struct carrick_log_entry nv_entry_of(const struct carrick_log *log, const struct nv_record *record,
+                                     const struct nv_cursor *at);
 void nv_changed(struct carrick_log *log);
 void nv_serving_ended(struct carrick_log *log, int status, const char *cause);
 void nv_fetched(struct carrick_log *log, int status, const char *cause);
@@ -370,6 +404,14 @@ int nv_follow(struct carrick_log *log, const struct carrick_generation *generati
               uint64_t cut_above, bool empty);
 void nv_idle(struct carrick_log *log, const char *why);
 int nv_bear(struct carrick_log *log, const struct carrick_generation *generation, bool member);
+
+// give.c
+// What lies behind `to` is on its way out, or, empty, all there is.
+void nv_give_begin(struct carrick_log *log, const struct nv_cursor *to, uint64_t cut_above,
+                   bool empty);
+bool nv_give_step(struct carrick_log *log); // false: records are still on their way out
+void nv_gave_up(struct carrick_log *log);
+void nv_give_cut(struct carrick_log *log); // at once, for who serves next
 
 // owner.c
 int nv_append(struct carrick_log *log, const struct carrick_log_entry *entry, uint64_t *sequence);
@@ -415,6 +457,7 @@ void nv_fetch_end(struct carrick_log *log, int status, const char *cause);
 void nv_fetch_step(struct carrick_log *log);
 
 // barrier.c
+int nv_barrier_create(struct carrick_log *log);
 int nv_barrier_ask(struct carrick_log *log, void (*fn)(void *arg, bool fresh), void *arg);
 void nv_barrier_look(struct carrick_log *log); // begins a look for those who wait
 void nv_barrier_go(struct carrick_log *log);

@@ -207,9 +207,10 @@ void nv_attached(struct carrick_log *log, const struct nv_message *message)
     owner->mirrored = log->peer.proven = before;
     owner->persisted = message->persisted < before ? message->persisted : before;
     owner->peer_synced = message->synced < before ? message->synced : before;
+    // It may begin later than this one, whose head lost its latest word with the power.
     owner->peer_first = message->first;
-    if (owner->peer_first.sequence > log->ring.first.sequence ||
-        owner->peer_first.position > log->ring.first.position)
+    if (owner->peer_first.sequence > owner->from.sequence ||
+        owner->peer_first.position > owner->from.position)
         owner->peer_first = log->ring.first;
     owner->told_last = owner->told_acknowledged = owner->told_trim = 0;
     owner->joined = owner->complete = owner->resync_end_due = false;
@@ -420,15 +421,16 @@ void nv_peer_synced(struct carrick_log *log, const struct nv_message *message)
 
     if (log->role != CARRICK_LOG_OWNER || owner->phase != NV_ATTACHED_ON)
         return;
-    // Nothing counts that cannot be so: it has no more than was written.
-    if (message->synced > owner->peer_synced && message->synced <= log->acknowledged)
+    // Nothing counts that cannot be so: it has no more than was written. Its word may be quicker than the proof that it has it,
+    // and is not said again: how much of it counts is asked where it is used.
+    if (message->synced > owner->peer_synced && message->synced < owner->posted.sequence)
         owner->peer_synced = message->synced;
-    if (message->persisted > owner->persisted && message->persisted <= owner->mirrored)
+    if (message->persisted > owner->persisted && message->persisted < owner->posted.sequence)
         owner->persisted = message->persisted;
     if (message->first.sequence >= owner->peer_first.sequence &&
-        message->first.sequence <= log->ring.first.sequence &&
+        message->first.sequence <= owner->posted.sequence &&
         message->first.position >= owner->peer_first.position &&
-        message->first.position <= log->ring.first.position)
+        message->first.position <= owner->posted.position)
         owner->peer_first = message->first;
     if (message->flags & NV_FLAG_COMPLETE)
         owner->complete = owner->joined;
@@ -451,10 +453,10 @@ void nv_acknowledge(struct carrick_log *log)
         return;
     if ((log->mirror != CARRICK_MIRROR_ALONE || owner->joined) &&
         !(log->nvram->break_rules & NV_BREAK_SHADOW)) {
-        uint64_t there = files ? owner->persisted : owner->mirrored;
-
-        if (there < to)
-            to = there;
+        if (owner->mirrored < to)
+            to = owner->mirrored;
+        if (files && owner->persisted < to)
+            to = owner->persisted;
     }
     if (to > log->acknowledged && nv_head_is_durable(log, owner->gate_head)) {
         log->acknowledged = to;

@@ -55,7 +55,7 @@ static int log_make(struct carrick_client *client, uint32_t index, struct carric
     nv_owner_reset(log);
     status = nv_turn_create(log);
     if (status == CARRICK_OK)
-        status = client->host->region_create(client->host, NV_PAGE, &log->barrier.region);
+        status = nv_barrier_create(log);
     if (status != CARRICK_OK)
         return nv_error(error, status, "", "out of memory");
     status = nv_copy_open(log, error);

@@ -27,6 +27,8 @@ int nv_serve(struct carrick_log *log, const struct carrick_generation *generatio
     if (log->role != CARRICK_LOG_IDLE || log->fetch.running ||
         (log->exposed && !(log->nvram->break_rules & NV_BREAK_FENCE)))
         return CARRICK_ERR_STATE;
+    if (log->give.phase != NV_GIVE_NOT)
+        nv_give_cut(log);
     log->role = CARRICK_LOG_OWNER;
     log->walk = false;
     log->mirror = mirror;
@@ -158,26 +160,6 @@ static int follow_cut(struct carrick_log *log, uint64_t cut_above, bool empty, s
     return CARRICK_OK;
 }
 
-// Behind a bad record lie others that the chain does not reach.
-static void wipe_strays(struct carrick_log *log)
-{
-    struct nv_scan scan;
-
-    nv_scan_begin(&scan, &log->ring, 0, 0, &log->head.generation);
-    scan.tags[3] = log->scan.tags[2];
-    while (!nv_scan_step(&scan, UINT64_MAX))
-        ;
-    nv_persist_rewound(log, log->ring.first.position + log->ring.size);
-}
-
-static void follow_empty(struct carrick_log *log, uint64_t cut_above)
-{
-    if (log->synced > cut_above)
-        log->synced = cut_above;
-    nv_copy_empty(log, &(struct nv_cursor){.sequence = 1});
-    nv_condition_set(log, CARRICK_LOG_INCONSISTENT, NULL);
-}
-
 int nv_follow(struct carrick_log *log, const struct carrick_generation *generation,
               uint64_t cut_above, bool empty)
 {
@@ -195,26 +177,26 @@ int nv_follow(struct carrick_log *log, const struct carrick_generation *generati
         return status;
     if (log->fetch.running)
         nv_fetch_end(log, CARRICK_ERR_CANCELLED, "the copy follows the partner");
-    nv_copy_cut(log, &to);
-    if (log->condition == CARRICK_LOG_CORRUPT && (empty || cut_above <= nv_last(log))) {
-        wipe_strays(log); // the bad record was above the cut
-        nv_condition_set(log, CARRICK_LOG_WHOLE, NULL);
-    }
+    nv_shadow_reset(log);
+    if (to.sequence < log->ring.tail.sequence || empty ||
+        (log->condition == CARRICK_LOG_CORRUPT && cut_above <= nv_last(log)))
+        nv_give_begin(log, &to, cut_above, empty);
     if (memcmp(generation->id, log->head.generation.id, 16) != 0)
         log->head.member = false;
     generation_set(log, generation);
     if (empty)
-        follow_empty(log, cut_above);
+        nv_condition_set(log, CARRICK_LOG_INCONSISTENT, NULL);
     else if (log->condition == CARRICK_LOG_EMPTY)
         nv_condition_set(log, CARRICK_LOG_WHOLE, NULL);
-    nv_shadow_reset(log);
     log->role = CARRICK_LOG_SHADOW;
     log->role_due = true;
     log->fork = cut_above;
     nv_head_write(log);
     nv_promise_set(log, true);
     nv_log(log, CARRICK_LOG_NOTICE, "shadow of %s, the copy ends at record %llu",
-           nv_host(log)->base->partner, (unsigned long long)nv_last(log));
+           nv_host(log)->base->partner,
+           (unsigned long long)(log->give.phase != NV_GIVE_NOT ? log->give.to.sequence - 1
+                                                               : nv_last(log)));
     nv_changed(log);
     nv_turn_arm(log);
     nv_tick_arm(log, NV_BEAT_MS);

@@ -112,7 +112,8 @@ void nv_send_due(struct carrick_log *log, bool ticked)
 
     if (!log->session)
         return;
-    if (log->state_due && !log->walk && log->condition != CARRICK_LOG_SCANNING)
+    if (log->state_due && !log->walk && log->condition != CARRICK_LOG_SCANNING &&
+        log->give.phase == NV_GIVE_NOT)
         log->state_due = !state_send(log);
     if (shadow->attach_reply_due)
         attached_send(log);

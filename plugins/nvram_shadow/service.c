@@ -119,4 +119,5 @@ const struct carrick_log_ops nv_log_ops = {
     .quiesce = quiesce,
     .resync = nv_resync,
     .fetch = nv_fetch,
+    .gave_up = nv_gave_up,
 };

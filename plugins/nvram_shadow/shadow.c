@@ -39,6 +39,9 @@ static uint32_t attach_here(struct carrick_log *log, const struct nv_message *me
             return NV_REFUSED_CHAIN;
         nv_copy_cut(log, &end);
     }
+    // Nothing can have been acknowledged that the owner does not hold.
+    if (log->replay_to > message->last)
+        log->replay_to = message->last;
     // They come again: the same bytes.
     nv_ring_rewind(&log->ring, &at);
     nv_persist_rewound(log, 0);
@@ -55,11 +58,13 @@ static uint32_t attach_judge(struct carrick_log *log, const struct nv_message *m
         return NV_REFUSED_ROLE;
     if (memcmp(message->generation.id, log->head.generation.id, 16) != 0)
         return NV_REFUSED_GENERATION;
-    if (log->fetch.running)
+    if (log->fetch.running || log->give.phase != NV_GIVE_NOT)
         return NV_REFUSED_CONDITION;
     if ((message->flags & NV_FLAG_WHOLE) && (message->flags & NV_FLAG_RESYNC)) {
         nv_tell_void(log);
         nv_copy_empty(log, &message->from);
+        // Any of what comes may be on this disk already, from an earlier time, with what is newer than it.
+        log->replay_to = message->last;
         nv_condition_set(log, CARRICK_LOG_INCONSISTENT, NULL);
         return NV_REFUSED_NOT;
     }

@@ -16,7 +16,8 @@ static void give(void *to, uint32_t to_bytes, const void *from, uint32_t from_by
 
 void nv_copy_tell(struct carrick_log *log, struct carrick_log_copy *copy)
 {
-    const struct carrick_log_copy now = {
+    const struct nv_give *giving = &log->give;
+    struct carrick_log_copy now = {
         .struct_size = sizeof now,
         .condition = log->condition,
         .level = log->level,
@@ -28,8 +29,17 @@ void nv_copy_tell(struct carrick_log *log, struct carrick_log_copy *copy)
         .incarnation = log->level == CARRICK_LEVEL_VOLATILE ? log->nvram->incarnation : 0,
         .member = log->head.member,
         .room_bytes = log->ring.size,
+        .replays = nv_replays(log),
     };
 
+    // What is on its way out is no part of it.
+    if (giving->phase != NV_GIVE_NOT && giving->empty) {
+        now.first = 1;
+        now.last = now.acknowledged = 0;
+    } else if (giving->phase != NV_GIVE_NOT && now.last >= giving->to.sequence) {
+        now.last = giving->to.sequence - 1;
+        now.acknowledged = now.acknowledged < now.last ? now.acknowledged : now.last;
+    }
     give(copy, copy->struct_size, &now, sizeof now);
 }
 
@@ -77,6 +87,9 @@ void nv_mirror_tell(struct carrick_log *log, struct carrick_mirror_state *state)
     };
 
     progress_fill(log, &now.log);
+    // With nobody who keeps anything besides, the log is all there is to be equal.
+    if (log->consumer == NULL)
+        now.shelf.state = now.log.state;
     give(state, state->struct_size, &now, sizeof now);
 }
 

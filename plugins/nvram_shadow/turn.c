@@ -57,11 +57,11 @@ static void role_tell(struct carrick_log *log, uint32_t role, uint64_t fork)
     log->consumer->role_changed(log->consumer_arg, role, &log->head.generation, fork);
 }
 
-static void record_tell(struct carrick_log *log, const struct nv_record *record,
-                        const struct nv_cursor *at)
+struct carrick_log_entry nv_entry_of(const struct carrick_log *log, const struct nv_record *record,
+                                     const struct nv_cursor *at)
 {
-    const struct carrick_log_entry entry = {
-        .struct_size = sizeof entry,
+    return (struct carrick_log_entry){
+        .struct_size = sizeof(struct carrick_log_entry),
         .kind = record->kind,
         .shelf = record->shelf,
         .offset = record->offset,
@@ -71,6 +71,12 @@ static void record_tell(struct carrick_log *log, const struct nv_record *record,
                     : NULL,
         .sequence = record->sequence,
     };
+}
+
+static void record_tell(struct carrick_log *log, const struct nv_record *record,
+                        const struct nv_cursor *at)
+{
+    const struct carrick_log_entry entry = nv_entry_of(log, record, at);
 
     log->consumer->record(log->consumer_arg, &entry);
 }
@@ -91,6 +97,8 @@ static bool records_tell(struct carrick_log *log)
         if (!nv_ring_peek(&log->ring, &at, &record))
             return false;
         nv_ring_step(&log->told, &record);
+        if (log->replay_to < at.sequence)
+            log->replay_to = at.sequence;
         if (record.kind != NV_FILL)
             record_tell(log, &record, &at);
         bytes -= bytes < nv_record_span(&record) ? bytes : nv_record_span(&record);
@@ -169,6 +177,8 @@ static void told_take_back(struct carrick_log *log)
 void nv_tell(struct carrick_log *log)
 {
     if (log->consumer == NULL) {
+        if (log->give.phase != NV_GIVE_NOT)
+            nv_give_cut(log);
         if (log->role_due && log->role == CARRICK_LOG_OWNER)
             nv_serving_ended(log, CARRICK_OK, "");
         log->told_role = log->role;
@@ -181,6 +191,8 @@ void nv_tell(struct carrick_log *log)
         role_tell(log, CARRICK_LOG_IDLE, UINT64_MAX);
         told_take_back(log);
     }
+    if (!nv_give_step(log))
+        return;
     if (log->role_due && log->role == CARRICK_LOG_SHADOW) {
         log->role_due = false;
         role_tell(log, CARRICK_LOG_SHADOW, log->fork);
@@ -195,28 +207,20 @@ void nv_tell(struct carrick_log *log)
         owner_tell(log);
 }
 
-// The copy is to be taken anew, and the partner is going to write over its records. After a restart the disk may hold more of
-// them than was told again: a replay that ends on its way leaves older content over newer. So the consumer hears of all
-// that the copy holds, and then that it is void: it forgets the records before this returns, and what they cover is
-// copied over.
+// The copy is to be taken anew, and the partner is going to write over its records: the consumer forgets those that it was
+// told of before this returns. Its disk is not older than what it ever said was safe there, since it writes nothing while
+// records are told again; so the owner knows what it lacks.
 void nv_tell_void(struct carrick_log *log)
 {
-    struct nv_record record;
-
     nv_tell(log); // roles that are due come first
-    if (log->consumer == NULL || log->told_role != CARRICK_LOG_SHADOW ||
-        log->ring.first.sequence == log->ring.tail.sequence)
-        return;
-    while (log->told.sequence < log->ring.tail.sequence) {
-        struct nv_cursor at = log->told;
+    if (log->consumer != NULL && log->told_role == CARRICK_LOG_SHADOW &&
+        log->told.sequence > log->ring.first.sequence)
+        role_tell(log, CARRICK_LOG_SHADOW, log->ring.first.sequence - 1);
+}
 
-        if (!nv_ring_peek(&log->ring, &at, &record))
-            break;
-        nv_ring_step(&log->told, &record);
-        if (record.kind != NV_FILL)
-            record_tell(log, &record, &at);
-    }
-    role_tell(log, CARRICK_LOG_SHADOW, log->ring.first.sequence - 1);
+bool nv_replays(const struct carrick_log *log)
+{
+    return log->role == CARRICK_LOG_SHADOW && log->told.sequence <= log->replay_to;
 }
 
 // ---- the monitor

@@ -31,6 +31,18 @@ static bool work_waits(const struct shelf_group *group)
            shelf_group_maps_ready(group);
 }
 
+// Records come again that the disk may hold already, with newer ones over them: until all were told, the index is not the
+// newest content of each place.
+static bool is_told_again(const struct shelf_group *group)
+{
+    struct carrick_log_copy copy = {.struct_size = sizeof copy};
+
+    if (group->role != CARRICK_LOG_SHADOW)
+        return false;
+    group->client->log_ops->copy(group->log, &copy);
+    return copy.replays;
+}
+
 // Somebody waits for it, here or at the partner, or it has become much.
 static bool is_eager(const struct shelf_group *group)
 {
@@ -314,6 +326,10 @@ static bool pump_step(struct shelf_group *group)
             return false;
         if (!is_eager(group) && group->timer_runs)
             return false;
+        if (is_told_again(group)) {
+            timer_arm(group, SHELF_REPLAY_MS);
+            return false;
+        }
         sweep_begin(group);
         return true;
     case SHELF_SWEEP_WRITING:

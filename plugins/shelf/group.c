@@ -184,9 +184,11 @@ static void on_record(void *arg, const struct carrick_log_entry *entry)
     group->told = entry->sequence;
     group->waiting_bytes += 64 + (record->data != NULL ? record->length : 0);
     // A history that is told from its beginning leaves nothing out.
-    if (entry->sequence == 1 && !shelf_map_whole(record->shelf->map))
+    if (entry->sequence == 1 && !shelf_map_whole(record->shelf->map)) {
         for (uint32_t i = 0; i < group->count; i++)
             shelf_map_set_whole(group->shelves[i]->map, true, &group->generation);
+        shelf_group_flush_maps(group);
+    }
     if (group->marking)
         mark_record(record);
     shelf_destage_wake(group);
@@ -221,8 +223,9 @@ void shelf_group_tell_synced(struct shelf_group *group)
         if (copy.first > 0)
             group->everywhere = shelf_max(group->everywhere, copy.first - 1);
     }
-    if (limit > group->synced_told) {
-        group->synced_told = limit;
+    if (limit > group->synced_told || group->tell_again) {
+        group->tell_again = false;
+        group->synced_told = shelf_max(group->synced_told, limit);
         group->client->log_ops->synced(group->log, limit);
         shelf_follower_synced(group);
     }
@@ -245,10 +248,40 @@ void shelf_group_mode(struct shelf_group *group)
     shelf_group_tell_synced(group);
 }
 
+static void gave_up_tell(struct shelf_group *group)
+{
+    if (!group->gives_up)
+        return;
+    for (uint32_t i = 0; i < group->count; i++)
+        if (shelf_map_durable(group->shelves[i]->map) < group->shelves[i]->give_version)
+            return;
+    group->gives_up = false;
+    group->client->log_ops->gave_up(group->log);
+}
+
+// Of what this copy of the log loses, some may be on the disk, and nobody else has it.
+static void on_gives_up(void *arg, const struct carrick_log_entry *entry)
+{
+    struct shelf_group *group = arg;
+
+    if (entry != NULL) {
+        if (record_is_good(group, entry))
+            shelf_map_mark(group->shelves[entry->shelf]->map, entry->offset,
+                           entry->offset + entry->length);
+        return;
+    }
+    for (uint32_t i = 0; i < group->count; i++)
+        group->shelves[i]->give_version = shelf_map_version(group->shelves[i]->map);
+    group->gives_up = true;
+    shelf_group_flush_maps(group);
+    gave_up_tell(group);
+}
+
 void shelf_group_map_changed(struct shelf_group *group)
 {
     if (group->client->ending)
         return;
+    gave_up_tell(group);
     if (group->follower != NULL)
         shelf_follower_pump(group);
     if (group->catchup != NULL)
@@ -266,6 +299,8 @@ static void on_mirror_changed(void *arg, uint32_t mirror)
 
     if (group->mirror != CARRICK_MIRROR_ALONE && mirror == CARRICK_MIRROR_ALONE) {
         group->synced_told = shelf_min(group->synced_told, group->everywhere);
+        // While this node was alone before, `everywhere` went by the map; the log went by the partner since.
+        group->tell_again = true;
         // What was brought up to date was so for a partner that counts no more: all that it may lack is marked.
         group->partner_holds = false;
         group->partner_synced = 0;
@@ -425,6 +460,7 @@ int shelf_group_attach(struct shelf_group *group, const struct carrick_log_ops *
         .role_changed = on_role_changed,
         .partner_follows = on_partner_follows,
         .mirror_changed = on_mirror_changed,
+        .gives_up = on_gives_up,
     };
     struct carrick_log_copy copy = {.struct_size = sizeof copy};
     int status = ops->find(logs, group->name, &group->log);

@@ -308,9 +308,8 @@ static void loaded(struct shelf_map *map)
 // There is no map that fits: the partner may lack everything, unless the shelf itself is new.
 static void load_anew(struct shelf_map *map)
 {
-    if (map->shelf->fresh) {
-        map->flags = 0;
-    } else {
+    // What was found to be whole since the start stays so.
+    if (!map->shelf->fresh) {
         map->flags = FLAG_WHOLE;
         shelf_map_mark_all(map);
     }
@@ -335,6 +334,9 @@ static void load_head(struct shelf_map *map)
     if (best == NULL)
         return;
     map->head_number = get_u64(best + 16);
+    // It tells of a disk that is gone; or what was found since the start is newer.
+    if (map->shelf->fresh || map->head_dirty)
+        return;
     map->flags = get_u32(best + 32);
     memcpy(map->generation, best + 40, 16);
 }

@@ -26,6 +26,7 @@
 #define SHELF_WRITE_BYTES_MAX (1u << 18) // longest write to the disk that destaging makes
 #define SHELF_SLICE 2048u    // small steps that one callback takes before it lets others go on
 #define SHELF_OPEN_MAX 1024u // open requests per export
+#define SHELF_REPLAY_MS 5u   // between two looks whether all has been told again
 #define SHELF_RETRY_MS_MIN 100u
 #define SHELF_RETRY_MS_MAX 5000u
 #define SHELF_VERSION 2u // of the messages
@@ -71,6 +72,7 @@ struct shelf {
     struct shelf_map *map;
     struct shelf_write *writes; // under way
     uint64_t mark_version;      // of the map that must be durable before the log may forget
+    uint64_t give_version;      // and before it may cut records that are void
     uint64_t sync_failures;     // a failed sync may hide what another one would have told
     uint64_t swept;             // number of the last sweep that wrote here
     int error;                  // errno of the last failed request; 0: all is well
@@ -261,6 +263,8 @@ struct shelf_group {
     uint64_t acknowledged; // as owner
     uint64_t destaged;     // highest that is on the own disk for certain
     uint64_t synced_told;  // highest that was told to the log
+    bool tell_again;       // ... which counts it no more
+    bool gives_up;         // the log waits for the map, to cut records that are void
     uint64_t everywhere;
 
     bool marking;       // this node serves alone: what is written is marked in the map

@@ -6,9 +6,11 @@
 
 #include <getopt.h>
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -103,21 +105,19 @@ struct verdict history(const struct world_options *options, unsigned show)
 
 // ---- many histories, on several processes
 
-static uint64_t seed_at(const struct options *options, uint64_t i)
-{
-    return options->world.seed + i;
-}
-
-static struct tally share_run(const struct options *options, unsigned job)
+// Whoever is done takes the next one: the cores have other work as well, and the processes do not get on alike.
+static struct tally share_run(const struct options *options, atomic_uint_fast64_t *next)
 {
     struct tally tally = {0};
 
-    for (uint64_t i = job; i < options->histories && tally.failed < FAILURES_SHOWN;
-         i += options->jobs) {
+    while (tally.failed < FAILURES_SHOWN) {
+        uint64_t i = atomic_fetch_add(next, 1);
         struct world_options world = options->world;
         struct verdict verdict;
 
-        world.seed = seed_at(options, i);
+        if (i >= options->histories)
+            break;
+        world.seed += i;
         if (world.scenario == NULL)
             world.scenario = scenario_choose(world.seed);
         verdict = history(&world, LOG_LINES_SHOWN);
@@ -136,7 +136,8 @@ struct child {
     FILE *output;
 };
 
-static void child_start(const struct options *options, unsigned job, struct child *child)
+static void child_start(const struct options *options, atomic_uint_fast64_t *next,
+                        struct child *child)
 {
     int ends[2];
 
@@ -152,7 +153,7 @@ static void child_start(const struct options *options, unsigned job, struct chil
 
         close(ends[0]);
         dup2(fileno(child->output), STDOUT_FILENO);
-        tally = share_run(options, job);
+        tally = share_run(options, next);
         fflush(stdout);
         if (write(ends[1], &tally, sizeof(tally)) != (ssize_t)sizeof(tally))
             _exit(3);
@@ -190,13 +191,18 @@ struct tally many(const struct options *options)
 {
     struct child children[JOBS_MAX];
     struct tally tally = {0};
+    atomic_uint_fast64_t *next =
+        mmap(NULL, sizeof(*next), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
+    if (next == MAP_FAILED)
+        abort();
     if (options->jobs == 1)
-        return share_run(options, 0);
-    for (unsigned i = 0; i < options->jobs; i++)
-        child_start(options, i, &children[i]);
-    for (unsigned i = 0; i < options->jobs; i++)
+        tally = share_run(options, next);
+    for (unsigned i = 0; i < options->jobs && options->jobs > 1; i++)
+        child_start(options, next, &children[i]);
+    for (unsigned i = 0; i < options->jobs && options->jobs > 1; i++)
         child_end(&children[i], &tally);
+    munmap(next, sizeof(*next));
     return tally;
 }
 
@@ -307,12 +313,23 @@ static int one(struct world_options *options)
     return verdict.good ? 0 : 1;
 }
 
-// A world's memory goes to the next one, not back to the kernel, which would have to clear it.
+// A world's memory goes to the next one, not back to the kernel, which would have to clear it; and it lies in large
+// pages, since a world is spread over more small ones than the processor keeps in mind.
 static void memory_keep(void)
 {
+    const uintptr_t large = 2u << 20;
+    uintptr_t first, end;
+    void *any;
+
     mallopt(M_MMAP_THRESHOLD, 32 << 20);
     mallopt(M_TRIM_THRESHOLD, 512 << 20);
-    mallopt(M_TOP_PAD, 16 << 20);
+    mallopt(M_TOP_PAD, 256 << 20);
+    any = malloc(1 << 20); // more than there is yet: the heap grows
+    first = ((uintptr_t)any + large) & ~(large - 1);
+    end = (uintptr_t)sbrk(0) & ~(large - 1);
+    if (any != NULL && first < end)
+        (void)madvise((void *)first, end - first, MADV_HUGEPAGE); // without them it is slower only
+    free(any);
 }
 
 int main(int count, char **arguments)

@@ -18,7 +18,7 @@ struct pending {
     uint64_t offset, length;
     uint64_t done; // stamp of its completion; 0: not completed
     struct sim_io *io;
-    uint8_t data[];
+    uint8_t *data; // NULL: the content holds it still, nothing was written over it
 };
 
 struct sim_io {
@@ -167,13 +167,19 @@ struct sim_disk *sim_disk_create(uint64_t seed)
     return disk;
 }
 
+static void pending_free(struct pending *pending)
+{
+    free(pending->data);
+    free(pending);
+}
+
 static void file_free(struct sim_file *file)
 {
     while (file->pending != NULL) {
         struct pending *pending = file->pending;
 
         file->pending = pending->next;
-        free(pending);
+        pending_free(pending);
     }
     free(file->content);
     free(file->durable);
@@ -226,6 +232,23 @@ const uint8_t *sim_disk_content(struct sim_disk *disk, const char *path, uint64_
     return file == NULL ? NULL : file->content;
 }
 
+static const uint8_t *pending_data(const struct sim_file *file, const struct pending *pending)
+{
+    return pending->data != NULL ? pending->data : file->content + pending->offset;
+}
+
+// The content is about to change there: what is pending keeps what it wrote.
+static void pending_keep(struct sim_file *file, uint64_t offset, uint64_t length)
+{
+    for (struct pending *pending = file->pending; pending != NULL; pending = pending->next) {
+        if (pending->data != NULL || pending->offset >= offset + length ||
+            offset >= pending->offset + pending->length)
+            continue;
+        pending->data = take(malloc(pending->length));
+        memcpy(pending->data, file->content + pending->offset, pending->length);
+    }
+}
+
 bool sim_disk_rot(struct sim_disk *disk, const char *path, uint64_t first, uint64_t length)
 {
     struct sim_file *file = file_find(disk, path);
@@ -234,6 +257,7 @@ bool sim_disk_rot(struct sim_disk *disk, const char *path, uint64_t first, uint6
     uint8_t bit = (uint8_t)(1u << sim_random_below(&disk->random, 8));
 
     if (file != NULL && at < file->bytes) {
+        pending_keep(file, at, 1);
         file->content[at] ^= bit;
         file->durable[at] = file->content[at];
         return true;
@@ -343,15 +367,16 @@ int sim_io_begin(struct sim_file *file, const struct carrick_file_request *reque
 static struct pending *pending_add(struct sim_file *file, uint64_t offset, uint64_t length,
                                    const void *data)
 {
-    struct pending *pending = take(calloc(1, sizeof(*pending) + length));
+    struct pending *pending = take(malloc(sizeof(*pending)));
 
-    pending->offset = offset;
-    pending->length = length;
-    if (data != NULL)
-        memcpy(pending->data, data, length);
+    pending_keep(file, offset, length);
+    *pending = (struct pending){.offset = offset, .length = length};
     *file->last = pending;
     file->last = &pending->next;
-    memcpy(file->content + offset, pending->data, length);
+    if (data != NULL)
+        memcpy(file->content + offset, data, length);
+    else
+        memset(file->content + offset, 0, length);
     return pending;
 }
 
@@ -377,7 +402,7 @@ static void pending_end(struct sim_file *file, struct pending **at)
         file->last = at;
     if (pending->io != NULL)
         pending->io->pending = NULL;
-    free(pending);
+    pending_free(pending);
 }
 
 // What had completed when the sync was posted is on the disk now, or, after a failure, perhaps never; of the rest, what
@@ -396,7 +421,7 @@ static void file_sync(struct sim_file *file, uint64_t posted, bool fails)
             continue;
         }
         if (!fails || sim_random_percent(random, 50))
-            memcpy(file->durable + pending->offset, pending->data, pending->length);
+            memcpy(file->durable + pending->offset, pending_data(file, pending), pending->length);
         pending_end(file, at);
     }
     file->settled |= !fails;
@@ -472,7 +497,7 @@ static struct sim_file *file_copy(struct sim_disk *disk, const struct sim_file *
     memcpy(file->durable, from->durable, from->bytes);
     file->settled = from->settled;
     for (const struct pending *pending = from->pending; pending != NULL; pending = pending->next)
-        pending_add(file, pending->offset, pending->length, pending->data)->done =
+        pending_add(file, pending->offset, pending->length, pending_data(from, pending))->done =
             pending->done != 0 ? pending->done : ++disk->stamp; // the next one's sync covers it
     // pending_add lays each over the content in order: what is seen in the end is what was seen there.
     return file;
@@ -508,7 +533,8 @@ static void file_lose_power(struct sim_file *file, unsigned percent)
 
             next = next < end ? next : end;
             if (sim_random_percent(&file->disk->random, percent))
-                memcpy(file->durable + at, pending->data + (at - pending->offset), next - at);
+                memcpy(file->durable + at, pending_data(file, pending) + (at - pending->offset),
+                       next - at);
             at = next;
         }
         pending_end(file, &file->pending);

@@ -10,6 +10,8 @@
 //   storage_table.c     the table of failures: who must serve, and by when
 //   storage_rot.c       a record of a log goes bad while its node is down
 //   storage_power.c     both nodes lose power
+//   storage_return.c    a node returns, and dies again on the way
+//   storage_member.c    a node becomes a member again, and its partner dies
 //   small_log.c         logs that a history fills
 //   break_*.c           rules taken out, see storage_break.h
 #ifndef STORAGE_H
@@ -47,7 +49,8 @@ struct user_op {
     bool answered, good; // good: with CARRICK_OK
     uint32_t first, count;
     uint64_t asked_ns, answered_ns; // as the user sees it
-    uint8_t *data;                  // READ: what came
+    uint8_t *data;                  // until it is answered
+    uint32_t *values;               // READ, when it is answered: what came, as cell_read says
 };
 
 struct storage_group {
@@ -171,6 +174,14 @@ void storage_run_table(struct world *world);
 // storage_power.c
 void storage_setup_power(struct world *world);
 void storage_run_power(struct world *world);
+
+// storage_return.c
+void storage_setup_return(struct world *world);
+void storage_run_return(struct world *world);
+
+// storage_member.c
+void storage_setup_member(struct world *world);
+void storage_run_member(struct world *world);
 
 // storage_rot.c
 void storage_setup_rot(struct world *world);

@@ -19,26 +19,35 @@ static uint64_t word_of(uint32_t number, uint32_t index, uint32_t i)
     return (uint64_t)number << 24 | (uint64_t)(index & 0xffff) << 8 | (i & 0xff);
 }
 
+// A cell is some runs of words that count up.
+#define RUN_WORDS 64u
+
 void cell_fill(const struct storage *storage, uint8_t *cell, uint32_t number, uint32_t index)
 {
-    for (uint32_t i = 0; i < storage->cell_bytes / 8; i++) {
-        uint64_t word = word_of(number, index, i);
+    for (uint32_t at = 0; at < storage->cell_bytes / 8; at += RUN_WORDS) {
+        uint64_t run[RUN_WORDS];
 
-        memcpy(cell + 8 * i, &word, 8);
+        for (uint32_t i = 0; i < RUN_WORDS; i++)
+            run[i] = word_of(number, index, at) + i;
+        memcpy(cell + (size_t)8 * at, run, sizeof(run));
     }
 }
 
 uint32_t cell_read(const struct storage *storage, const uint8_t *cell, uint32_t index)
 {
-    uint64_t first, word;
+    uint64_t first, wrong = 0;
 
     memcpy(&first, cell, 8);
-    for (uint32_t i = 0; i < storage->cell_bytes / 8; i++) {
-        memcpy(&word, cell + 8 * i, 8);
-        if (word != (first == 0 ? 0 : word_of((uint32_t)(first >> 24), index, i)))
-            return UINT32_MAX;
+    if (first == 0)
+        return memcmp(cell, cell + 8, storage->cell_bytes - 8) == 0 ? 0 : UINT32_MAX;
+    for (uint32_t at = 0; at < storage->cell_bytes / 8; at += RUN_WORDS) {
+        uint64_t from = word_of((uint32_t)(first >> 24), index, at), run[RUN_WORDS];
+
+        memcpy(run, cell + (size_t)8 * at, sizeof(run));
+        for (uint32_t i = 0; i < RUN_WORDS; i++)
+            wrong |= run[i] ^ (from + i);
     }
-    return (uint32_t)(first >> 24);
+    return wrong != 0 ? UINT32_MAX : (uint32_t)(first >> 24);
 }
 
 // One value of one cell.
@@ -120,8 +129,7 @@ static struct life *life_find(struct cell *cell, uint32_t number)
 static bool read_take(struct storage *storage, struct cell *cell, uint32_t index, uint32_t number,
                       const struct user_op *op)
 {
-    uint32_t value =
-        cell_read(storage, op->data + (size_t)(index - op->first) * storage->cell_bytes, index);
+    uint32_t value = op->values[index - op->first];
     struct life *life;
 
     if (value == 0) {

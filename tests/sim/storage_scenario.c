@@ -255,6 +255,11 @@ static void owner_apart(struct world *world)
     paths_fault(world, 1 + (unsigned)sim_random_below(&world->random, 3), time_ns);
     action_add(world, time_ns + sim_random_below(&world->random, 300 * ENV_MS), node_heard, node, 0,
                true);
+    // So its partner's log keeps all that is written there, beside what this node holds from the fork on.
+    if (sim_random_percent(&world->random, 30)) {
+        sim_disk_set_faults(world->node[!node].disk, &(struct sim_disk_faults){.full = true});
+        action_add(world, time_ns + 500 * ENV_MS, disk_well, !node, 0, true);
+    }
 }
 
 static void node_thawed(struct world *world, unsigned node, unsigned unused)

@@ -103,12 +103,28 @@ static void connection_lost(struct storage *storage, void *arg)
     turn_soon(user, user->storage->backoff_ns);
 }
 
+// The buffer is the user's own again: nothing may read it or write into it any more.
+static void data_take(struct storage *storage, struct user_op *op, bool good)
+{
+    if (good && op->kind == USER_READ) {
+        op->values = malloc(op->count * sizeof(*op->values));
+        if (op->values == NULL)
+            abort();
+        for (uint32_t i = 0; i < op->count; i++)
+            op->values[i] =
+                cell_read(storage, op->data + (size_t)i * storage->cell_bytes, op->first + i);
+    }
+    free(op->data);
+    op->data = NULL;
+}
+
 static void request_answered(struct storage *storage, void *arg)
 {
     struct request *request = arg;
     struct user_op *op = &storage->ops[request->op];
     struct user *user = request->connection->user;
 
+    data_take(storage, op, request->good && !request->connection->over);
     if (!request->connection->over) {
         op->answered = true;
         op->good = request->good;
@@ -464,7 +480,9 @@ void users_free(struct storage *storage)
         storage->requests = request->next;
         free(request);
     }
-    for (uint32_t i = 0; i < storage->op_count; i++)
+    for (uint32_t i = 0; i < storage->op_count; i++) {
         free(storage->ops[i].data);
+        free(storage->ops[i].values);
+    }
     free(storage->ops);
 }

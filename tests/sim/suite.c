@@ -86,6 +86,7 @@ static const struct red {
     {"a takeover leaves the promise standing", "storage-split", BREAK_WITHDRAW, 100},
     {"a change is made against whatever the arbiter holds", "storage-split", BREAK_FOUND, 100},
     {"reads do not look into the log", "storage", BREAK_INDEX, 20},
+    {"a partner becomes a member before its shelf is equal", "storage-member", BREAK_EQUAL, 40},
 };
 
 #define GHOST_FAILURES                                                                             \
@@ -119,10 +120,10 @@ static struct tally storage_check(const struct options *given)
     static const struct {
         const char *scenario;
         unsigned percent;
-    } shares[] = {{"storage", 26},      {"storage-crash", 15},   {"storage-split", 15},
-                  {"storage-disk", 10}, {"storage-handover", 8}, {"storage-resync", 8},
-                  {"storage-table", 8}, {"storage-rot", 4},      {"storage-power", 5},
-                  {"storage-calm", 1}};
+    } shares[] = {{"storage", 24},       {"storage-crash", 14},   {"storage-split", 14},
+                  {"storage-disk", 10},  {"storage-handover", 8}, {"storage-resync", 8},
+                  {"storage-table", 8},  {"storage-rot", 4},      {"storage-power", 5},
+                  {"storage-return", 3}, {"storage-member", 1},   {"storage-calm", 1}};
     struct options options = *given;
     struct tally all = {0};
 

@@ -239,25 +239,34 @@ enum source {
     SOURCE_NET,
     SOURCE_ACTION,
     SOURCE_STORAGE,
-    SOURCE_SAMPLE,
-    SOURCE_COUNT
+    SOURCE_SAMPLE
 };
 
-static uint64_t source_next_ns(const struct world *world, enum source source)
+struct next {
+    uint64_t due;
+    enum source source;
+};
+
+// Of two that are due at once the earlier source is first.
+static void next_take(struct next *next, uint64_t due, enum source source)
 {
-    switch (source) {
-    case SOURCE_NODE_A:
-    case SOURCE_NODE_B:
-        return world->node[source].alive ? env_sim_next_ns(world->node[source].env) : UINT64_MAX;
-    case SOURCE_NET:
-        return sim_fabric_next_ns(world->fabric);
-    case SOURCE_ACTION:
-        return action_next_ns(world);
-    case SOURCE_STORAGE:
-        return world->storage != NULL ? storage_next_ns(world->storage) : UINT64_MAX;
-    default:
-        return world->next_sample_ns;
-    }
+    if (due < next->due)
+        *next = (struct next){due, source};
+}
+
+static struct next next_find(const struct world *world)
+{
+    struct next next = {UINT64_MAX, SOURCE_SAMPLE};
+
+    for (unsigned i = 0; i < 2; i++)
+        if (world->node[i].alive)
+            next_take(&next, env_sim_next_ns(world->node[i].env), (enum source)i);
+    next_take(&next, sim_fabric_next_ns(world->fabric), SOURCE_NET);
+    next_take(&next, action_next_ns(world), SOURCE_ACTION);
+    if (world->storage != NULL)
+        next_take(&next, storage_next_ns(world->storage), SOURCE_STORAGE);
+    next_take(&next, world->next_sample_ns, SOURCE_SAMPLE);
+    return next;
 }
 
 static void source_step(struct world *world, enum source source)
@@ -289,24 +298,15 @@ static void source_step(struct world *world, enum source source)
 
 static bool world_step(struct world *world, uint64_t until_ns)
 {
-    enum source first = SOURCE_SAMPLE;
-    uint64_t due = UINT64_MAX;
+    struct next next = next_find(world);
 
-    for (unsigned source = 0; source < SOURCE_COUNT; source++) {
-        uint64_t next = source_next_ns(world, (enum source)source);
-
-        if (next < due) {
-            due = next;
-            first = (enum source)source;
-        }
-    }
-    if (due > until_ns) {
+    if (next.due > until_ns) {
         world->clock.now_ns = until_ns;
         return false;
     }
-    if (due > world->clock.now_ns)
-        world->clock.now_ns = due;
-    source_step(world, first);
+    if (next.due > world->clock.now_ns)
+        world->clock.now_ns = next.due;
+    source_step(world, next.source);
     if (++world->numbers.events > EVENTS_MAX)
         world_fail(world, "more than %llu events: something goes round for ever", EVENTS_MAX);
     return true;

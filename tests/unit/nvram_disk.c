@@ -43,6 +43,71 @@ static void power_lost(int node)
     memcpy(file->now, file->certain, file->bytes);
 }
 
+// The shadow has it in its file, and says so, before its owner hears that the write has landed.
+Test(nvram_disk, a_word_that_is_quicker_than_its_proof_is_not_lost)
+{
+    struct nv_message message = {.kind = NV_SYNCED};
+    uint8_t bytes[NV_MESSAGE_BYTES];
+
+    file_config();
+    u_pair();
+    world.held[0] = true;
+    u_append(0, 0, 1000);
+    u_commit(0);
+    w_run_ms(5);
+    message.first = users[1].log->ring.first;
+    message.last = message.persisted = 1;
+    nv_message_encode(&message, bytes);
+    w_ops()->received(world.nodes[0].client, users[0].log->vi, bytes, sizeof bytes);
+    w_run_ms(5);
+    cr_assert_eq(users[0].acknowledged, 0, "the word alone is no proof");
+    world.held[1] = true; // it is said once
+    world.held[0] = false;
+    w_run_ms(100);
+    cr_assert_eq(users[0].acknowledged, 1);
+    // Of what was never written nothing counts.
+    message.last = message.persisted = message.synced = 7;
+    nv_message_encode(&message, bytes);
+    w_ops()->received(world.nodes[0].client, users[0].log->vi, bytes, sizeof bytes);
+    u_append(0, 1, 1000);
+    w_run_ms(100);
+    cr_assert_eq(users[0].acknowledged, 1);
+}
+
+// The owner loses power before its head says what it gave up, and after the shadow's says so. The shadow's copy begins
+// later than the owner's from then on, and is not to be waited for.
+Test(nvram_disk, a_shadow_whose_copy_begins_later_takes_what_is_written)
+{
+    struct carrick_generation one = u_generation(1, 0, 0);
+
+    file_config();
+    users[0].syncs = users[1].syncs = false;
+    u_pair();
+    for (uint64_t i = 0; i < 60; i++)
+        u_append(0, i, 60000);
+    w_run_ms(100);
+    cr_assert_eq(users[0].acknowledged, 60);
+    disk_of(0)->fails = EIO;
+    nv_log_ops.synced(users[1].log, 60);
+    nv_log_ops.synced(users[0].log, 60);
+    w_run_ms(100);
+    cr_assert_eq(u_copy(1).first, 61);
+    power_lost(0);
+    disk_of(0)->fails = 0;
+    u_start(0);
+    cr_assert_eq(u_copy(0).first, 1);
+    cr_assert_eq(CALL(serve, users[0].log, &one, CARRICK_MIRROR_BOTH), CARRICK_OK);
+    w_session();
+    w_run_ms(100);
+    u_told_exactly(0, 60);
+    nv_log_ops.synced(users[0].log, 60);
+    w_run_ms(100);
+    cr_assert_eq(u_copy(0).first, 61);
+    u_append(0, 60, 900000);
+    w_run_ms(200);
+    cr_assert_eq(users[0].acknowledged, u_copy(0).last, "it waits for room that is there");
+}
+
 Test(nvram_disk, acknowledged_only_when_both_files_are_synced)
 {
     file_config();

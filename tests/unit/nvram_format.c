@@ -19,7 +19,6 @@ static struct nv_head some_head(uint64_t write)
         .first = {.sequence = 7 + write, .position = 640, .crc = 0xdeadbeef},
         .limit = 99,
         .acknowledged = 12,
-        .synced = 9,
         .generation = {.fork_sequence = 5, .number = 3},
         .condition = CARRICK_LOG_INCONSISTENT,
         .member = true,
@@ -51,7 +50,6 @@ Test(nvram_format, head_comes_back)
     cr_assert_eq(back.first.crc, 0xdeadbeef);
     cr_assert_eq(back.limit, 99);
     cr_assert_eq(back.acknowledged, 12);
-    cr_assert_eq(back.synced, 9);
     cr_assert_arr_eq(back.generation.id, head.generation.id, 16);
     cr_assert_arr_eq(back.generation.parent, head.generation.parent, 16);
     cr_assert_eq(back.generation.fork_sequence, 5);

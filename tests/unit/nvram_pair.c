@@ -165,7 +165,7 @@ Test(nvram_pair, shadow_that_starts_again_keeps_what_it_told_until_its_consumer_
     w_session_end();
     w_session();
     w_run_ms(50);
-    cr_assert_eq(users[1].log->head.synced, 10);
+    cr_assert_eq(users[0].log->owner.peer_synced, 10);
     w_session_end();
     w_kill(1);
     u_start(1);

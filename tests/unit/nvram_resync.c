@@ -98,6 +98,7 @@ Test(nvram_resync, copy_is_cut_at_the_fork_before_anything_is_told)
     cr_assert_eq(u_copy(0).last, 25);
     cr_assert_eq(CALL(follow, users[0].log, &two, 20, false), CARRICK_OK);
     cr_assert_eq(u_copy(0).last, 20);
+    w_run_ms(5);
     // Also when it crashes now: the cut records are not found again.
     w_kill(0);
     u_start(0);
@@ -168,6 +169,55 @@ Test(nvram_resync, what_was_told_is_void_when_the_copy_is_taken_anew)
     cr_assert_eq(users[1].fork, 0);
     cr_assert_eq(users[1].told_count, 20, "records that are no more count as told");
     cr_assert_eq(users[1].told[0], 80);
+}
+
+static void start_without_consumer(int node)
+{
+    struct user *user = &users[node];
+
+    w_start(node, u_config);
+    *user = (struct user){.node = node, .log = w_group(node, "g1")};
+    cr_assert_eq(CALL(attach_monitor, user->log, &u_monitor, user), CARRICK_OK);
+    w_run_ms(1);
+}
+
+// A log that nobody takes records out of: there is nothing else that would have to be equal.
+Test(nvram_resync, log_without_a_consumer_is_brought_up_to_date_by_itself)
+{
+    struct carrick_generation one = u_generation(1, 0, 0), two = u_generation(2, 1, 5);
+
+    for (int node = 0; node < 2; node++)
+        start_without_consumer(node);
+    cr_assert_eq(CALL(follow, users[1].log, &one, UINT64_MAX, false), CARRICK_OK);
+    cr_assert_eq(CALL(serve, users[0].log, &one, CARRICK_MIRROR_BOTH), CARRICK_OK);
+    w_session();
+    w_run_ms(20);
+    cr_assert_eq(users[0].serving, CARRICK_OK);
+    for (uint64_t i = 0; i < 5; i++)
+        u_append(0, i, 700);
+    w_run_ms(20);
+    w_kill(1);
+    w_run_ms(5);
+    cr_assert_eq(CALL(set_mirror, users[0].log, CARRICK_MIRROR_ALONE, &two), CARRICK_OK);
+    for (uint64_t i = 0; i < 50; i++)
+        u_append(0, i, 700);
+    w_run_ms(50);
+    cr_assert_neq(u_mirror(0).shelf.state, CARRICK_RESYNC_EQUAL);
+    start_without_consumer(1);
+    cr_assert_eq(CALL(follow, users[1].log, &two, 5, false), CARRICK_OK);
+    w_session();
+    w_run_ms(5);
+    if (CALL(resync, users[0].log, u_copy(1).last, false) != CARRICK_OK)
+        cr_assert_eq(CALL(resync, users[0].log, u_copy(1).last, true), CARRICK_OK);
+    w_run_ms(50);
+    cr_assert_eq(u_mirror(0).log.state, CARRICK_RESYNC_EQUAL);
+    cr_assert_eq(u_mirror(0).shelf.state, CARRICK_RESYNC_EQUAL);
+    cr_assert_eq(CALL(set_mirror, users[0].log, CARRICK_MIRROR_JOINING, NULL), CARRICK_OK);
+    cr_assert_eq(CALL(set_mirror, users[0].log, CARRICK_MIRROR_BOTH, NULL), CARRICK_OK);
+    u_append(0, 99, 700);
+    w_run_ms(50);
+    cr_assert_eq(u_copy(0).acknowledged, u_copy(0).last);
+    cr_assert_eq(u_copy(1).last, u_copy(0).last);
 }
 
 Test(nvram_resync, records_that_are_gone_are_asked_for_as_a_whole_copy)
