@@ -181,7 +181,9 @@ enum group_state fo_both_late(struct group *group)
         fo_group_reason(group, "the partner's log cannot be written: see its status");
         return go_alone(group);
     }
-    if (group->unsettled && mirror.connected && group->claim.purpose == CLAIM_NONE)
+    // That it has won may have come while a command was under way: then the partner is still on its way to be a member.
+    if ((group->unsettled || mirror.mirror == CARRICK_MIRROR_JOINING) && mirror.connected &&
+        group->claim.purpose == CLAIM_NONE)
         fo_claim_begin(group, CLAIM_RESTORE);
     return GROUP_BOTH;
 }
