@@ -56,6 +56,7 @@ void catchup_copy_begin(struct shelf_group *group)
     catchup->tokens_ns = catchup_now_ns(group);
     catchup->run_chunks = 1;
     catchup->failures = 0;
+    catchup_share_begin(group);
 }
 
 static void copy_failed(struct shelf_group *group, const char *cause)
@@ -167,6 +168,8 @@ static bool may_send(struct shelf_group *group)
     uint64_t rate = group->client->config.catchup_bytes_per_second;
     uint64_t now = catchup_now_ns(group);
 
+    if (!catchup_share_open(group, slots_used(group) == 0))
+        return false;
     if (rate == 0)
         return true;
     uint64_t elapsed_ns = shelf_min(now - catchup->tokens_ns, 1000000000u);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Between catchup.c, the run and what is said in it, and catchup_copy.c, the copying.
+// Between catchup.c, the run and what is said in it, catchup_copy.c, the copying, and catchup_share.c, when it rests.
 #ifndef SHELF_CATCHUP_INTERNAL_H
 #define SHELF_CATCHUP_INTERNAL_H
 
@@ -27,6 +27,18 @@ struct catchup_written {
     uint32_t length; // 0: settled
 };
 
+struct catchup_pace {
+    double writes, ns;
+};
+
+// How long is copied, and how long others are left alone.
+struct catchup_share {
+    bool resting;
+    uint64_t began_ns, length_ns; // of this phase
+    uint64_t acknowledged;        // when it began
+    struct catchup_pace copy, rest;
+};
+
 struct shelf_catchup {
     enum catchup_state state;
     bool asked;
@@ -42,7 +54,8 @@ struct shelf_catchup {
     bool progress;    // since the cursor was last at the beginning
     uint64_t wait_ns; // the cursor begins anew not before
     uint64_t tokens_ns;
-    uint64_t tokens;     // bytes that may be sent now
+    uint64_t tokens; // bytes that may be sent now
+    struct catchup_share share;
     uint32_t run_chunks; // most that are copied in one piece now
     uint32_t failures;
     struct catchup_written written[SHELF_WRITTEN_MAX]; // a ring, in the order of their numbers
@@ -69,5 +82,10 @@ bool catchup_copy_awaits(struct shelf_group *group); // the partner is to answer
 void catchup_copy(struct shelf_group *group);
 void catchup_take_done(struct shelf_group *group, const struct shelf_message *message);
 void catchup_take_synced(struct shelf_group *group, const struct shelf_message *message);
+
+// catchup_share.c
+void catchup_share_begin(struct shelf_group *group);
+// May be copied now? If not, and unless something is to come that asks again, the timer asks. drained: nothing is on its way.
+bool catchup_share_open(struct shelf_group *group, bool drained);
 
 #endif
