@@ -348,6 +348,7 @@ class Lab:
         self.common.mkdir()
         self.doors = doors
         self.guests = {}
+        self.left_out = []  # of the case that runs
         try:
             kit.make_initramfs(self.kit, self.dir / "initramfs")
         except BaseException:

@@ -5,7 +5,8 @@ A suite says at its top: a docstring; GUESTS, 1 or 2; optionally MEMORY (MiB of 
 MiB of the disks of each guest), DOORS (ports of the guests that the host may dial) and DEFAULT = False, when it runs
 only by name. A case is a function marked @case that gets the Lab; with @by_name above that it runs only when it is named.
 After each case what it left running is ended, cables are plugged and frozen guests thawed; after one that failed its
-guests are started anew.
+guests are started anew. What a case that passes leaves out of itself it appends to lab.left_out, as a name and a reason:
+it counts as skipped.
 """
 import importlib.util
 import pathlib
@@ -75,9 +76,12 @@ class Count:
 def run_case(lab, count, suite_name, function):
     """Whether the guests may be used on."""
     name, start = f"{suite_name}/{function.__name__}", time.monotonic()
+    lab.left_out = []
     try:
         said = function(lab)
         count.passed += 1
+        for part, reason in lab.left_out:
+            count.skip(f"{name}, {part}", reason)
         print(f"ok   {name} ({time.monotonic() - start:.1f} s)" + (f": {said}" if said else ""), flush=True)
         return True
     except Skip as reason:

@@ -15,16 +15,22 @@ ROUNDS = 9
 BENCH = {"name": "bench", "plugin": "bench", "config": {"initiator": "alpha", "regions": 1, "region_bytes": 4 << 20}}
 
 
-def begin(lab):
+FEW, MANY = 100, 600  # the difference is counted: what does not come with operations cancels out
+CALLS = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:(\d+)\s+)?(\w+)\s*$", re.MULTILINE)
+
+
+def begin(lab, **more):
     need_plugins(lab, "verbs")
-    need_programs("ib_write_bw", "ibv_rc_pingpong")
-    alpha, beta = pair(lab, [manager([ROCE], [BENCH])])
+    need_programs("ib_write_bw", "ibv_rc_pingpong", "strace")
+    alpha, beta = pair(lab, [manager([ROCE], [BENCH], **more)])
     wait_for(lambda: alpha.client("bench", "times"), "the bench's session", 30, 0.2)
     return alpha, beta
 
 
 def ours(alpha, **plan):
-    return json.loads(alpha.cli(f"--timeout 60 client bench run '{json.dumps(plan)}' --json", 80))
+    answer = json.loads(alpha.cli(f"--timeout 60 client bench run '{json.dumps(plan)}' --json", 80))
+    check(answer.get("status") == 0, f"the bench ended with {answer}")
+    return answer["streams"][0]
 
 
 def pingpong_us(alpha, beta, size, count):
@@ -61,6 +67,30 @@ def latency(lab, size, count):
     return text
 
 
+def traced(alpha, node, count):
+    """The system calls of a node's daemon during so many writes, without those that found nothing: name to number."""
+    pid = node.pid()
+    strace = node.guest.spawn(f"strace -c -f -o /tmp/strace.txt -p {pid} 2>/dev/null & echo $! >/run/strace.pid; wait; true", 120)
+    wait_for(lambda: node.guest.run_code(f"! grep -l '^TracerPid:.0$' /proc/{pid}/task/*/status")[0] == 0,
+             "strace to be attached", 30, 0.2)
+    ours(alpha, op="write", size=4096, count=count)
+    node.guest.run("kill -INT $(cat /run/strace.pid)")
+    strace.wait(30)
+    found = CALLS.findall(node.guest.run("cat /tmp/strace.txt"))
+    return {name: int(calls) - int(failed or 0) for calls, failed, name in found if name != "total"}
+
+
+def calls(lab, poll_us):
+    alpha, beta = begin(lab, poll_us=poll_us)
+    said_of = []
+    for role, node in (("writer", alpha), ("target", beta)):
+        few, many = (traced(alpha, node, count) for count in (FEW, MANY))
+        each = {name: (many[name] - few.get(name, 0)) / (MANY - FEW) for name in many}
+        parts = ", ".join(f"{name} {n:.2f}" for name, n in sorted(each.items(), key=lambda one: -one[1]) if n >= 0.05)
+        said_of.append(f"{role} {sum(each.values()):.2f} ({parts})")
+    return "; ".join(said_of)
+
+
 @case
 def latency_of_8_bytes(lab):
     return latency(lab, 8, 100)
@@ -82,3 +112,13 @@ def bandwidth_of_64_kib(lab):
     ratio, text = said(here, there, "MiB/s")
     check(ratio >= 0.90, f"less than 0.90 of ib_write_bw: {text}")
     return text
+
+
+@case
+def system_calls_waiting(lab):
+    return calls(lab, 0)
+
+
+@case
+def system_calls_polling(lab):
+    return calls(lab, 1000)
