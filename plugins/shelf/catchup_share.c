@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a catch-up leaves to those who write meanwhile: it copies for a while and rests for a while, and what they get done
-// in the one and in the other says how long each may be, so that they lose about a quarter. Where they lose
-// nothing, since they want little or the disk is what limits the copying, it hardly rests.
+// in the one and in the other says how long each may be, so that they lose about a quarter: a fifth, and
+// what copying still does to them when it rests. Where they lose nothing, since they want little or the disk is what limits
+// the copying, it hardly rests.
 #include "catchup_internal.h"
 
 #define CYCLE_NS 100000000u // copying and resting together
 #define REST_NS_MIN 5000000u
 #define REST_NS_MAX 900000000u
-#define LOSS 0.25     // what they may lose
+#define LOSS 0.2      // what they may lose; copying still has an effect in the rests
 #define FADING 0.7    // of what was counted in earlier cycles
 #define WRITES_MIN 32 // fewer say nothing, unless one waits
 

@@ -58,7 +58,7 @@ Test(shelf_share, writers_lose_no_more_than_a_third)
         struct outcome got = share(25000, beside, 5);
 
         cr_assert_gt(got.written, 0.667, "%u beside it: %f", beside, got.written);
-        cr_assert_gt(got.copied, 0.2, "%u beside it: copied %f of the time", beside, got.copied);
+        cr_assert_gt(got.copied, 0.15, "%u beside it: copied %f of the time", beside, got.copied);
     }
 }
 
