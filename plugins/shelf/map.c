@@ -14,6 +14,7 @@
 #include "bytes.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +52,8 @@ struct shelf_map {
     uint64_t cursor; // loading: byte; writing: sector
     uint8_t *buffer;
     bool head_dirty, head_in_pass, initialise;
+    bool head_bad;
+    uint64_t sectors_bad;
     uint64_t head_number;
     uint32_t flags;
     uint8_t generation[16];
@@ -238,6 +241,14 @@ static void head_encode(const struct shelf_map *map, uint8_t *head)
     put_u32(head + HEAD_LENGTH, shelf_crc32c(head, HEAD_LENGTH));
 }
 
+static bool head_is_empty(const uint8_t *head)
+{
+    for (uint32_t i = 0; i < HEAD_LENGTH + 4; i++)
+        if (head[i] != 0)
+            return false;
+    return true;
+}
+
 // A head that is whole and fits the shelf.
 static bool head_is_good(const struct shelf_map *map, const uint8_t *head)
 {
@@ -278,6 +289,7 @@ static void sector_load(struct shelf_map *map, uint64_t sector, const uint8_t *b
         map->sector_state[sector] = DIRTY;
         map->version++;
         map->again = true;
+        map->sectors_bad++;
         return;
     }
     // What was marked since the start stays marked, too.
@@ -294,8 +306,25 @@ static void sector_load(struct shelf_map *map, uint64_t sector, const uint8_t *b
 
 static void load_next(struct shelf_map *map);
 
+static void damage_report(const struct shelf_map *map)
+{
+    if (map->head_bad)
+        base_of(map)->log(
+            base_of(map), CARRICK_LOG_ERROR,
+            "shelf %s: the head of its map %s.map is damaged. All of the shelf counts "
+            "as different from the partner's; check the disk",
+            map->shelf->name, map->shelf->path);
+    else if (map->sectors_bad > 0)
+        base_of(map)->log(base_of(map), CARRICK_LOG_ERROR,
+                          "shelf %s: %" PRIu64 " of %" PRIu64 " sectors of its map %s.map are "
+                          "damaged. What they stand for counts as different from the partner's; "
+                          "check the disk",
+                          map->shelf->name, map->sectors_bad, map->sectors, map->shelf->path);
+}
+
 static void loaded(struct shelf_map *map)
 {
+    damage_report(map);
     free(map->buffer);
     map->buffer = NULL;
     map->ready = true;
@@ -327,8 +356,13 @@ static void load_head(struct shelf_map *map)
 
     for (int slot = 0; slot < 2; slot++) {
         const uint8_t *head = map->buffer + slot * HEAD_BYTES;
-        if (head_is_good(map, head) && (best == NULL || get_u64(head + 16) > get_u64(best + 16)))
-            best = head;
+        if (head_is_good(map, head)) {
+            if (best == NULL || get_u64(head + 16) > get_u64(best + 16))
+                best = head;
+        } else if (!head_is_empty(head) &&
+                   get_u32(head + HEAD_LENGTH) != shelf_crc32c(head, HEAD_LENGTH)) {
+            map->head_bad = true;
+        }
     }
     map->had_head = best != NULL;
     if (best == NULL)
@@ -359,7 +393,9 @@ static void load_answered(void *arg, int status, int sys_errno)
     if (from == 0) {
         load_head(map);
         map->cursor = SECTORS_AT;
-        if (!map->had_head || map->shelf->fresh) {
+        // What a head says lies within one sector and is not torn: one that is bad may have been the newer, and said
+        // that all differs.
+        if (!map->had_head || map->head_bad || map->shelf->fresh) {
             load_anew(map);
             return;
         }

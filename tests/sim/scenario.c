@@ -418,6 +418,8 @@ const struct scenario scenarios[] = {
      storage_setup_member, storage_run_member, true},
     {"storage-rot", "storage: a record goes bad while its node is down", storage_setup_rot,
      storage_run_rot, true},
+    {"storage-map", "storage: the map of a shelf goes bad while its node is down",
+     storage_setup_map, storage_run_map, true},
     {"storage-power", "storage: both nodes lose power", storage_setup_power, storage_run_power,
      true},
 };

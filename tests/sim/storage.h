@@ -9,6 +9,7 @@
 //   storage_scenario.c  kinds of histories
 //   storage_table.c     the table of failures: who must serve, and by when
 //   storage_rot.c       a record of a log goes bad while its node is down
+//   storage_map.c       the map of a shelf goes bad while its node is down
 //   storage_power.c     both nodes lose power
 //   storage_return.c    a node returns, and dies again on the way
 //   storage_member.c    a node becomes a member again, and its partner dies
@@ -186,5 +187,9 @@ void storage_run_member(struct world *world);
 // storage_rot.c
 void storage_setup_rot(struct world *world);
 void storage_run_rot(struct world *world);
+
+// storage_map.c
+void storage_setup_map(struct world *world);
+void storage_run_map(struct world *world);
 
 #endif

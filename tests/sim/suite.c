@@ -120,10 +120,11 @@ static struct tally storage_check(const struct options *given)
     static const struct {
         const char *scenario;
         unsigned percent;
-    } shares[] = {{"storage", 24},       {"storage-crash", 14},   {"storage-split", 14},
+    } shares[] = {{"storage", 22},       {"storage-crash", 14},   {"storage-split", 14},
                   {"storage-disk", 10},  {"storage-handover", 8}, {"storage-resync", 8},
                   {"storage-table", 8},  {"storage-rot", 4},      {"storage-power", 5},
-                  {"storage-return", 3}, {"storage-member", 1},   {"storage-calm", 1}};
+                  {"storage-return", 3}, {"storage-member", 1},   {"storage-map", 2},
+                  {"storage-calm", 1}};
     struct options options = *given;
     struct tally all = {0};
 

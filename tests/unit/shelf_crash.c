@@ -384,10 +384,35 @@ Test(shelf_crash, rotted_map_says_all_of_it)
     map = map_again();
     for (uint64_t chunk = 0; chunk < CHUNKS; chunk++)
         cr_assert_eq(shelf_map_next(map, chunk), chunk);
+    cr_assert_eq(alpha->errors_logged, 1);
     world_advance(5);
     memset(file_named(alpha, "/d1.map")->bytes, 0, 8192); // no head
     map = map_again();
     cr_assert_eq(shelf_map_next(map, CHUNKS - 1), CHUNKS - 1);
+    world_end();
+}
+
+Test(shelf_crash, damaged_head_of_the_map_is_not_passed_over_for_the_older_one)
+{
+    const struct carrick_generation generation = {.id = {1}};
+    struct shelf_map *map = map_begin();
+    uint64_t number[2];
+    uint8_t *heads;
+
+    world_advance(5);
+    shelf_map_set_whole(map, true, &generation); // only the newer head says so
+    shelf_map_flush(map);
+    world_settle();
+    heads = file_named(alpha, "/d1.map")->bytes;
+    for (int slot = 0; slot < 2; slot++)
+        memcpy(&number[slot], heads + 4096 * slot + 16, sizeof number[slot]);
+    cr_assert(number[0] > 0 && number[1] > 0 && number[0] != number[1]);
+    heads[(number[0] > number[1] ? 0 : 4096) + 40] ^= 1;
+    map = map_again();
+    cr_assert(shelf_map_whole(map));
+    for (uint64_t chunk = 0; chunk < CHUNKS; chunk++)
+        cr_assert_eq(shelf_map_next(map, chunk), chunk);
+    cr_assert_eq(alpha->errors_logged, 1);
     world_end();
 }
 
