@@ -32,13 +32,13 @@ $(call objs,$(srcs_nbdkit)): extra_cflags = $(call pkg_cflags,nbdkit)
 ifeq ($(SANITIZE),)
 $(nbdkit_plugin): $(call objs,$(srcs_nbdkit)) $(lib_archive)
 	@mkdir -p $(@D)
-	$(call show,LD)$(CC) -shared $(all_ldflags) -Wl,--exclude-libs,ALL -o $@ $^ -pthread
+	$(call show,LD)$(CC) -shared $(all_ldflags) -Wl,--exclude-libs,ALL -Wl,-z,nodelete -o $@ $^ -pthread
 else
 # nbdkit is not built with the sanitizers and cannot load what is: its plugin stays plain.
 $(nbdkit_plugin): $(srcs_nbdkit) $(srcs_lib) $(wildcard lib/*.h nbdkit/*.h include/carrick/*.h)
 	@mkdir -p $(@D)
 	$(call show,LD)$(CC) $(cppflags) $(CPPFLAGS) $(cflags) $(CFLAGS) $(call pkg_cflags,nbdkit) -fPIC -shared $(ldflags) \
-		$(LDFLAGS) -Wl,--exclude-libs,ALL -o $@ $(filter %.c,$^) -pthread
+		$(LDFLAGS) -Wl,--exclude-libs,ALL -Wl,-z,nodelete -o $@ $(filter %.c,$^) -pthread
 endif
 
 libraries += $(lib_so) $(lib_archive) $(lib_links) $(nbdkit_built)

@@ -22,7 +22,8 @@
 #define PREFERRED_BYTES 4096u
 #define REQUEST_BYTES_MAX (32u << 20)
 
-// From the command line; constant afterwards.
+// From the command line; constant afterwards, and never given back: nbdkit may end while the thread of a connection that
+// came at that moment still starts, which is also why the plugin stays in memory (-z nodelete).
 static char *socket_path;
 static char *shelf;
 static unsigned timeout_s = 5;
@@ -70,12 +71,6 @@ static int carrick_config_complete(void)
     if (!socket_path)
         socket_path = strdup(SOCKET_DEFAULT);
     return socket_path ? 0 : -1;
-}
-
-static void carrick_unload(void)
-{
-    free(socket_path);
-    free(shelf);
 }
 
 static void connection_over(void *arg)
@@ -218,7 +213,6 @@ static struct nbdkit_plugin plugin = {
     .version = CARRICK_VERSION,
     .longname = "shelves of Carrick",
     .description = "A block store that is mirrored between two servers.",
-    .unload = carrick_unload,
     .config = carrick_config,
     .config_complete = carrick_config_complete,
     .config_help =
