@@ -341,6 +341,25 @@ static bool flight_post(struct carrick_log *log, const struct nv_cursor *end)
     return true;
 }
 
+// As far as there is room at the partner: what its copy still counts must not be written over. What fits goes, for the
+// partner may need just that to make room.
+static struct nv_cursor end_with_room(const struct carrick_log *log, struct nv_cursor end)
+{
+    uint64_t limit = log->owner.peer_first.position + log->ring.size;
+    struct nv_cursor next = log->owner.posted;
+    struct nv_record record;
+
+    if (end.position <= limit)
+        return end;
+    do {
+        end = next;
+        if (!nv_ring_peek(&log->ring, &next, &record))
+            break;
+        nv_ring_step(&next, &record);
+    } while (next.position <= limit);
+    return end;
+}
+
 void nv_mirror_pump(struct carrick_log *log)
 {
     struct nv_owner *owner = &log->owner;
@@ -355,8 +374,8 @@ void nv_mirror_pump(struct carrick_log *log)
 
         if (end.position - owner->posted.position > CHUNK_BYTES)
             end = nv_ring_ahead(&log->ring, &owner->posted, CHUNK_BYTES);
-        // What the partner's copy still counts must not be written over.
-        if (end.position - owner->peer_first.position > log->ring.size) {
+        end = end_with_room(log, end);
+        if (end.position == owner->posted.position) {
             owner->blocked = true;
             break;
         }
