@@ -54,21 +54,22 @@ def over_iwarp(lab):
     up_and_down(lab, IWARP)
 
 
-def fails_over(lab, *links):
+def fails_over(lab, *links, profile="normal"):
     """The cable of each of these links (by card) is pulled at each end in turn; the session lives on over the others, and
     the link comes back."""
     need_plugins(lab, *(one["transport"] for one, _ in links))
-    alpha, beta = nodes = pair(lab, [manager([one for one, _ in links], [ECHO])])
+    alpha, beta = nodes = pair(lab, [manager([one for one, _ in links], [ECHO], profile=profile)])
     names = [one["name"] for one, _ in links]
     for node in nodes:
         node.wait_links(*names)
         node.wait_answered()
     session, said = alpha.session()["id"], []
     for name, card in [(one["name"], card) for one, card in links if card is not None]:
-        near, far = [], []
+        near, far, carried = [], [], []
         for here, there in ((alpha, beta), (beta, alpha)):
             for node in nodes:
                 node.echo("reset")
+            carried.append(here.link(name)["vis"])
             here.guest.cable(card, False)
             for node in nodes:
                 wait_for(lambda node=node: node.link(name)["state"] != "up", f"{node.name} to see it", 30, 0.1)
@@ -80,7 +81,8 @@ def fails_over(lab, *links):
             for node in nodes:
                 node.wait_links(*names, timeout_s=60)
                 node.wait_answered()
-        said.append(f"{name}: longest round trip {max(near):.0f} ms with the near cable out, {max(far):.0f} ms with the far one")
+        said.append(f"{name}, with {' and '.join(map(str, carried))} VIs on it: longest round trip {max(near):.0f} ms with the "
+                    f"near cable out, {max(far):.0f} ms with the far one")
     check(alpha.session()["id"] == session == beta.session()["id"], "the session did not live through it")
     check_sound(*nodes)
     return "; ".join(said)
@@ -89,6 +91,12 @@ def fails_over(lab, *links):
 @case
 def between_roce_and_iwarp(lab):
     return fails_over(lab, (ROCE, 0), (IWARP, 1))
+
+
+@by_name
+@case
+def at_the_fast_profile(lab):
+    return fails_over(lab, (ROCE, 0), (IWARP, 1), profile="fast")
 
 
 @by_name
