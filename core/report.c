@@ -132,8 +132,11 @@ static struct json_object *report_link(const struct link *link)
     add_number(object, "inflight_ops", ops);
     add_number(object, "inflight_bytes", bytes);
     add_number(object, "failures", link->failures);
-    if (link->device != NULL)
+    if (link->device != NULL) {
+        add_string(object, "proof",
+                   link->caps.proof == CARRICK_PROOF_REMOTE ? "completion" : "flush");
         link->ops->describe(link->device, NULL, detail, sizeof(detail));
+    }
     add_detail(object, detail);
     return object;
 }

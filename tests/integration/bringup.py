@@ -40,6 +40,8 @@ def a_session_comes_up_and_clients_exchange_data(world):
             session["partner_incarnation"] == partner.manager_status()["incarnation"],
             f"{node.name} does not know {partner.name}'s incarnation",
         )
+        proofs = [link["proof"] for link in node.manager_status()["links"]]
+        check(proofs == ["completion"] * len(proofs), f"what a completion proves over tcp: {proofs}")
         client = node.manager_status()["clients"][0]
         check(client["state"] == "ready" and client["vis"] == 1, f"client {client}")
         check(client["here_regions"] == 1 and client["there_regions"] == 1, f"client {client}")

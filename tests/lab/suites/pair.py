@@ -26,6 +26,8 @@ def up_and_down(lab, *links):
         check(node.session()["partner_incarnation"] == partner.manager_status()["incarnation"],
               f"{node.name} does not know {partner.name}'s incarnation")
     check_sound(alpha, beta)
+    for name in names:
+        check(alpha.link(name)["proof"] == "flush", f"{name}: what does a completion prove? {alpha.link(name)}")
     old = alpha.session()["id"]
     alpha.cli("session reset")
     wait_for(lambda: alpha.session()["state"] == beta.session()["state"] == "up" and alpha.session()["id"] != old,
