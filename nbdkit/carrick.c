@@ -22,8 +22,8 @@
 #define PREFERRED_BYTES 4096u
 #define REQUEST_BYTES_MAX (32u << 20)
 
-// From the command line; constant afterwards, and never given back: nbdkit may end while the thread of a connection that
-// came at that moment still starts, which is also why the plugin stays in memory (-z nodelete).
+// From the command line; constant afterwards, and never given back: a thread that was still in the plugin when nbdkit had
+// unloaded it was seen at nbdkit's end, which is also why the plugin stays in memory (-z nodelete).
 static char *socket_path;
 static char *shelf;
 static unsigned timeout_s = 5;
