@@ -9,6 +9,7 @@
 //     persist.c  a copy that lies in a file                turn.c     work that is put off, in slices; callbacks
 //     role.c     serve, follow, idle                       send.c     messages that are due
 //     give.c     records that are cut from a copy that follows
+//     attach.c   from where on the partner's copy is written
 //     owner.c    mirror, acknowledge, trim                 shadow.c   records that come in
 //     fetch.c    repair and missing tail from the partner's copy
 //     barrier.c  the partner's promise, read before reads are answered
@@ -413,20 +414,22 @@ bool nv_give_step(struct carrick_log *log); // false: records are still on their
 void nv_gave_up(struct carrick_log *log);
 void nv_give_cut(struct carrick_log *log); // at once, for who serves next
 
+// attach.c
+void nv_owner_reset(struct carrick_log *log);
+void nv_attach_try(struct carrick_log *log);
+void nv_attached(struct carrick_log *log, const struct nv_message *message);
+void nv_owner_detach(struct carrick_log *log, const char *why);
+int nv_resync(struct carrick_log *log, uint64_t partner_last, bool whole);
+
 // owner.c
 int nv_append(struct carrick_log *log, const struct carrick_log_entry *entry, uint64_t *sequence);
 void nv_commit(struct carrick_log *log);
 void nv_commit_arm(struct carrick_log *log); // it comes at the end of the turn by itself
-void nv_attach_try(struct carrick_log *log);
-void nv_attached(struct carrick_log *log, const struct nv_message *message);
 void nv_peer_synced(struct carrick_log *log, const struct nv_message *message);
 void nv_mirror_pump(struct carrick_log *log);
 void nv_mirror_landed(struct carrick_log *log);
-void nv_owner_detach(struct carrick_log *log, const char *why);
-void nv_owner_reset(struct carrick_log *log);
 void nv_acknowledge(struct carrick_log *log);
 void nv_trim(struct carrick_log *log, bool all);
-int nv_resync(struct carrick_log *log, uint64_t partner_last, bool whole);
 uint64_t nv_synced_everywhere(const struct carrick_log *log);
 void nv_owner_freed(struct carrick_log *log); // a head became durable
 // Highest sequence whose record need not be kept for this node's consumer.
