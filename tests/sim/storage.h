@@ -156,6 +156,7 @@ uint32_t cell_read(const struct storage *storage, const uint8_t *cell, uint32_t 
 
 // storage_scenario.c
 bool storage_wait(struct world *world, bool (*condition)(struct world *world), uint64_t time_ns);
+bool storage_pause(struct world *world, uint64_t max_ns); // false: it has failed
 void storage_begin(struct world *world);
 void storage_finish(struct world *world);
 void storage_heal(struct world *world); // nothing is wrong any more, and all groups get protected

@@ -65,12 +65,6 @@ static void die(struct world *world, unsigned node)
         node_kill(world, node, sim_random_percent(&world->random, 50));
 }
 
-static bool wait_random(struct world *world, uint64_t max_ns)
-{
-    return !world->failed &&
-           world_advance(world, world->clock.now_ns + sim_random_below(&world->random, max_ns));
-}
-
 void storage_run_map(struct world *world)
 {
     unsigned steps = world->options.steps > 0 ? world->options.steps
@@ -84,18 +78,18 @@ void storage_run_map(struct world *world)
         bool rotted;
         uint64_t since;
 
-        if (!wait_random(world, 300 * ENV_MS))
+        if (!storage_pause(world, 300 * ENV_MS))
             return;
         node_kill(world, away, sim_random_percent(&world->random, 50));
         users_stir(world->storage);
-        if (!wait_random(world, ALONE_NS))
+        if (!storage_pause(world, ALONE_NS))
             return;
         if (node != away)
             die(world, node);
         rotted = rot(world, node, group);
         since = world->log_count;
         node_start(world, node);
-        if (!wait_random(world, 200 * ENV_MS))
+        if (!storage_pause(world, 200 * ENV_MS))
             return;
         storage_heal(world);
         if (rotted && !world->failed && !is_told(world, since, node, group))

@@ -40,12 +40,6 @@ static void stir(struct world *world, unsigned unused, unsigned unused_too)
     users_stir(world->storage);
 }
 
-static void wait_below(struct world *world, uint64_t max_ns)
-{
-    if (!world->failed)
-        world_advance(world, world->clock.now_ns + sim_random_below(&world->random, max_ns));
-}
-
 // Looks closely: the moment after is too late.
 static bool becomes_member(struct world *world)
 {
@@ -73,7 +67,7 @@ void storage_run_member(struct world *world)
     for (unsigned i = 0; i < steps && !world->failed; i++) {
         unsigned node = (unsigned)sim_random_below(&world->random, 2);
 
-        wait_below(world, 200 * ENV_MS);
+        storage_pause(world, 200 * ENV_MS);
         if (world->failed)
             return;
         world->numbers.faults++;
@@ -90,7 +84,7 @@ void storage_run_member(struct world *world)
         disk_slow(world, node);
         node_start(world, node);
         if (becomes_member(world)) {
-            wait_below(world, ENV_MS);
+            storage_pause(world, ENV_MS);
             if (world->failed)
                 return;
             world->numbers.faults++;
@@ -99,7 +93,7 @@ void storage_run_member(struct world *world)
             else
                 node_power_off(world, !node);
             stir(world, 0, 0);
-            wait_below(world, 1500 * ENV_MS);
+            storage_pause(world, 1500 * ENV_MS);
             if (!world->failed)
                 node_start(world, !node);
         }

@@ -10,12 +10,6 @@ void storage_setup_power(struct world *world)
     world->storage->level = CARRICK_LEVEL_PERSISTENT;
 }
 
-static void wait_below(struct world *world, uint64_t max_ns)
-{
-    if (!world->failed)
-        world_advance(world, world->clock.now_ns + sim_random_below(&world->random, max_ns));
-}
-
 static void start(struct world *world, unsigned node, unsigned unused)
 {
     (void)unused;
@@ -31,15 +25,15 @@ void storage_run_power(struct world *world)
     for (unsigned i = 0; i < steps && !world->failed; i++) {
         unsigned node = (unsigned)sim_random_below(&world->random, 2);
 
-        wait_below(world, 300 * ENV_MS);
+        storage_pause(world, 300 * ENV_MS);
         users_stir(world->storage);
-        wait_below(world, 2 * ENV_MS);
+        storage_pause(world, 2 * ENV_MS);
         if (world->failed)
             return;
         world->numbers.faults += 2;
         node_power_off(world, node);
         if (sim_random_percent(&world->random, 40))
-            wait_below(world, 5 * ENV_MS);
+            storage_pause(world, 5 * ENV_MS);
         if (world->failed)
             return;
         node_power_off(world, !node);
@@ -47,7 +41,7 @@ void storage_run_power(struct world *world)
             action_add(world, sim_random_below(&world->random, 300 * ENV_MS), start, j, 0, true);
         // What comes into the middle of their return is a loss of power, too.
         if (sim_random_percent(&world->random, 30))
-            wait_below(world, 400 * ENV_MS);
+            storage_pause(world, 400 * ENV_MS);
         else
             storage_heal(world);
     }

@@ -43,12 +43,6 @@ static bool b_follows(struct world *world)
     return node_follows(world, 1);
 }
 
-static void wait_below(struct world *world, uint64_t max_ns)
-{
-    if (!world->failed)
-        world_advance(world, world->clock.now_ns + sim_random_below(&world->random, max_ns));
-}
-
 static void die(struct world *world, unsigned node)
 {
     world->numbers.faults++;
@@ -76,24 +70,24 @@ static void die_and_return(struct world *world, unsigned node)
 
     for (unsigned i = 0; i < deaths && !world->failed; i++) {
         users_stir(world->storage);
-        wait_below(world, sim_random_percent(&world->random, 50) ? 5 * ENV_MS : 200 * ENV_MS);
+        storage_pause(world, sim_random_percent(&world->random, 50) ? 5 * ENV_MS : 200 * ENV_MS);
         // What the other one told it last does not arrive: what of its log is needed no more, for one. Or what it wrote
         // last does not get to the other one.
         if (!world->failed && sim_random_percent(&world->random, 50)) {
             paths_fault(world, 1 + (unsigned)sim_random_below(&world->random, 3), 30 * ENV_MS);
             users_stir(world->storage);
-            wait_below(world, 20 * ENV_MS);
+            storage_pause(world, 20 * ENV_MS);
         }
         if (world->failed)
             return;
         die(world, node);
         // Back before it is missed, or when the other one has served alone.
-        wait_below(world, sim_random_percent(&world->random, 40) ? 20 * ENV_MS : 700 * ENV_MS);
+        storage_pause(world, sim_random_percent(&world->random, 40) ? 20 * ENV_MS : 700 * ENV_MS);
         if (world->failed)
             return;
         node_start(world, node);
         storage_wait(world, node == 0 ? a_follows : b_follows, 400 * ENV_MS);
-        wait_below(world, most_us[sim_random_below(&world->random, 5)] * (ENV_MS / 1000));
+        storage_pause(world, most_us[sim_random_below(&world->random, 5)] * (ENV_MS / 1000));
     }
 }
 
@@ -106,7 +100,7 @@ void storage_run_return(struct world *world)
     for (unsigned i = 0; i < steps && !world->failed; i++) {
         unsigned node = (unsigned)sim_random_below(&world->random, 2);
 
-        wait_below(world, 200 * ENV_MS);
+        storage_pause(world, 200 * ENV_MS);
         if (world->failed)
             return;
         if (sim_random_percent(&world->random, 60))

@@ -67,6 +67,12 @@ bool storage_wait(struct world *world, bool (*condition)(struct world *world), u
     return true;
 }
 
+bool storage_pause(struct world *world, uint64_t max_ns)
+{
+    return !world->failed &&
+           world_advance(world, world->clock.now_ns + sim_random_below(&world->random, max_ns));
+}
+
 void storage_begin(struct world *world)
 {
     unsigned first = (unsigned)sim_random_below(&world->random, 2);
