@@ -138,12 +138,8 @@ Test(failover_arbiter, nobody_asks_before_the_fence)
 
 Test(failover_arbiter, without_an_arbiter_hold_waits)
 {
-    struct world *world = world_new(plain);
+    struct world *world = world_without_arbiter(plain);
 
-    world->no_arbiter = true;
-    node_start(ALPHA);
-    node_start(BETA);
-    RUN_UNTIL(world, is_word(ALPHA, "protected") && is_word(BETA, "protected"), 5000);
     cr_assert(node_write(ALPHA));
     world_run(world, 5);
     node_kill(BETA);
@@ -166,12 +162,8 @@ Test(failover_arbiter, without_an_arbiter_hold_waits)
 
 Test(failover_arbiter, without_an_arbiter_continue_goes_alone)
 {
-    struct world *world = world_new("{\"on_mirror_loss\":\"continue\"}");
+    struct world *world = world_without_arbiter("{\"on_mirror_loss\":\"continue\"}");
 
-    world->no_arbiter = true;
-    node_start(ALPHA);
-    node_start(BETA);
-    RUN_UNTIL(world, is_word(ALPHA, "protected") && is_word(BETA, "protected"), 5000);
     node_kill(BETA);
     RUN_UNTIL(world, is_word(ALPHA, "alone"), 5000);
     cr_assert(node_write(ALPHA));

@@ -94,12 +94,8 @@ Test(failover_driver, a_driver_that_failed_shifts_nothing_where_that_is_not_want
 
 Test(failover_driver, a_driver_that_failed_shifts_nothing_without_an_arbiter)
 {
-    struct world *world = world_new("{\"on_mirror_loss\":\"continue\"}");
+    struct world *world = world_without_arbiter("{\"on_mirror_loss\":\"continue\"}");
 
-    world->no_arbiter = true;
-    node_start(ALPHA);
-    node_start(BETA);
-    RUN_UNTIL(world, is_word(ALPHA, "protected") && is_word(BETA, "protected"), 5000);
     driver_fails(ALPHA);
     RUN_UNTIL(world, is_word(ALPHA, "alone"), 5000);
     world_end(world);

@@ -343,6 +343,19 @@ static inline void node_command(struct node *node, const char *word, const char 
             ? node_group(&(world)->nodes[i])->reason                                               \
             : ""
 
+static inline struct world *world_without_arbiter(const char *config)
+{
+    struct world *world = world_new(config);
+
+    world->no_arbiter = true;
+    node_start(&world->nodes[0]);
+    node_start(&world->nodes[1]);
+    RUN_UNTIL(world,
+              is_word(&world->nodes[0], "protected") && is_word(&world->nodes[1], "protected"),
+              5000);
+    return world;
+}
+
 // A pair that is up, with some writes in it.
 static inline struct world *world_protected(const char *config)
 {
