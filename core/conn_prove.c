@@ -12,6 +12,9 @@
 
 #define RECEIVE_DEPTH 64u
 
+// Keys are sent only while more places are free than are reserved.
+_Static_assert(RECEIVE_DEPTH > CONTROL_RESERVE, "keys would never be sent");
+
 static void identity_fill(const struct link *link, struct peer_identity *identity)
 {
     const struct manager *manager = link->manager;
