@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a catch-up leaves to those who write meanwhile: it copies for a while and rests for a while, and what they get done
-// in the one and in the other says how long each may be, so that they lose about a quarter: a fifth, and
-// what copying still does to them when it rests. Where they lose nothing, since they want little or the disk is what limits
-// the copying, it hardly rests.
+// in the one and in the other says how long each may be, so that they lose a quarter to two fifths of their
+// rate: LOSS, and what copying still does to them when it rests. Where they lose nothing, since they want little or the
+// disk is what limits the copying, it hardly rests.
 #include "catchup_internal.h"
 
 #define CYCLE_NS 100000000u // copying and resting together
