@@ -119,30 +119,28 @@ static void sweep_written(struct shelf_write *write, int sys_errno)
 }
 
 // How far the run of segments that begins at `start` can go in one write.
-static uint64_t run_end(const struct shelf *shelf, uint64_t start,
-                        const struct shelf_segment *first)
+static uint64_t run_end(uint64_t start, const struct shelf_segment *segment)
 {
-    bool data = first->record->data != NULL;
+    const struct shelf_record *first = segment->record;
+    bool data = first->data != NULL;
     uint64_t limit = data ? start + SHELF_WRITE_BYTES_MAX : UINT64_MAX;
-    uint64_t end = shelf_min(first->end, limit);
+    uint64_t end = shelf_min(segment->end, limit);
 
     for (uint32_t steps = 0; steps < SHELF_SLICE && end < limit; steps++) {
-        const struct shelf_segment *next = shelf_index_find(&shelf->index, end);
-
-        if (next == NULL || next->start != end || (next->record->data != NULL) != data ||
-            next->record->kind != first->record->kind)
+        segment = segment->next;
+        if (segment == NULL || segment->start != end || (segment->record->data != NULL) != data ||
+            segment->record->kind != first->kind)
             break;
-        end = shelf_min(next->end, limit);
+        end = shelf_min(segment->end, limit);
     }
     return end;
 }
 
 // Marks the segments of [start, end) as written by this sweep, and copies their data.
-static void run_take(struct shelf_group *group, struct shelf *shelf, uint64_t start, uint64_t end,
-                     uint8_t *buffer)
+static void run_take(const struct shelf_group *group, struct shelf_segment *segment, uint64_t start,
+                     uint64_t end, uint8_t *buffer)
 {
-    for (uint64_t at = start; at < end;) {
-        struct shelf_segment *segment = shelf_index_find(&shelf->index, at);
+    for (uint64_t at = start; at < end; segment = segment->next) {
         uint64_t part_end = shelf_min(segment->end, end);
 
         // One that came since and begins behind the cursor is not written whole now: it stays for the next sweep.
@@ -168,7 +166,7 @@ static enum step write_step(struct shelf_group *group)
         return ++sweep->shelf == group->count ? STEP_DONE : STEP_MORE;
     }
     uint64_t start = shelf_max(segment->start, sweep->offset);
-    uint64_t end = run_end(shelf, start, segment);
+    uint64_t end = run_end(start, segment);
     uint32_t operation = segment->record->data != NULL               ? CARRICK_FILE_WRITE
                          : segment->record->kind == CARRICK_LOG_TRIM ? CARRICK_FILE_TRIM
                                                                      : CARRICK_FILE_ZERO;
@@ -188,7 +186,7 @@ static enum step write_step(struct shelf_group *group)
         sweep_fail(group, shelf, "a write", ENOMEM);
         return STEP_WAIT;
     }
-    run_take(group, shelf, start, end, buffer);
+    run_take(group, segment, start, end, buffer);
     int sys_errno = shelf_disk_write(shelf, operation, start, end, buffer, SHELF_WRITE_DESTAGE,
                                      sweep->number, sweep_written, group);
     if (sys_errno != 0) {
@@ -268,22 +266,21 @@ static bool drop_slice(struct shelf_group *group)
     if (group->drop_holds > 0)
         return false; // shelf_destage_wake comes when the last ends
     group->drops++;
-    for (uint32_t steps = 0; sweep->shelf < group->count; steps++) {
-        struct shelf *shelf = group->shelves[sweep->shelf];
-        struct shelf_segment *segment = shelf_index_find(&shelf->index, sweep->offset);
+    for (uint32_t steps = 0; sweep->shelf < group->count; sweep->shelf++) {
+        struct shelf_index *index = &group->shelves[sweep->shelf]->index;
+        struct shelf_segment *segment = shelf_index_find(index, sweep->offset), *next;
 
-        if (steps == SHELF_SLICE) {
-            timer_arm(group, 0);
-            return false;
+        for (; segment != NULL; segment = next) {
+            if (steps++ == SHELF_SLICE) {
+                timer_arm(group, 0);
+                return false;
+            }
+            next = segment->next;
+            sweep->offset = segment->end;
+            if (segment->sweep == sweep->number)
+                shelf_index_remove(index, segment);
         }
-        if (segment == NULL) {
-            sweep->shelf++;
-            sweep->offset = 0;
-            continue;
-        }
-        sweep->offset = segment->end;
-        if (segment->sweep == sweep->number)
-            shelf_index_remove(&shelf->index, segment);
+        sweep->offset = 0;
     }
     return true;
 }

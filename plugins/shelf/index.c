@@ -63,9 +63,18 @@ static struct shelf_segment *node_new(struct shelf_index *index, uint64_t start,
     return node;
 }
 
-static void node_add(struct shelf_index *index, struct shelf_segment *node)
+// `next` is the first that begins behind it, or NULL.
+static void node_add(struct shelf_index *index, struct shelf_segment *node,
+                     struct shelf_segment *next)
 {
+    struct shelf_segment *previous = next != NULL ? next->previous : index->last;
+
     node_insert(&index->root, node);
+    node->next = next;
+    node->previous = previous;
+    *(next != NULL ? &next->previous : &index->last) = node;
+    if (previous != NULL)
+        previous->next = node;
     index->segments++;
     index->bytes += node->end - node->start;
 }
@@ -103,20 +112,22 @@ void shelf_index_remove(struct shelf_index *index, struct shelf_segment *segment
         }
     }
     *at = NULL;
+    *(segment->next != NULL ? &segment->next->previous : &index->last) = segment->previous;
+    if (segment->previous != NULL)
+        segment->previous->next = segment->next;
     index->segments--;
     index->bytes -= segment->end - segment->start;
     free(segment);
 }
 
-// Takes [start, end) out. `spare` becomes the right part of a segment that is cut in two; NULL: none is.
-static void carve(struct shelf_index *index, uint64_t start, uint64_t end,
-                  struct shelf_segment *spare)
+// Takes [start, end) out, of which `segment` is the first that is in the way. `spare` becomes the right part of one that is
+// cut in two; NULL: none is. Returns the first that begins behind the range, or NULL.
+static struct shelf_segment *carve(struct shelf_index *index, struct shelf_segment *segment,
+                                   uint64_t start, uint64_t end, struct shelf_segment *spare)
 {
-    for (;;) {
-        struct shelf_segment *segment = shelf_index_find(index, start);
+    while (segment != NULL && segment->start < end) {
+        struct shelf_segment *next = segment->next;
 
-        if (segment == NULL || segment->start >= end)
-            return;
         if (segment->start < start && segment->end > end) {
             spare->start = end;
             spare->end = segment->end;
@@ -124,7 +135,8 @@ static void carve(struct shelf_index *index, uint64_t start, uint64_t end,
             spare->sweep = segment->sweep;
             index->bytes -= segment->end - start;
             segment->end = start;
-            node_add(index, spare);
+            node_add(index, spare, next);
+            return spare;
         } else if (segment->start < start) {
             index->bytes -= segment->end - start;
             segment->end = start;
@@ -132,24 +144,35 @@ static void carve(struct shelf_index *index, uint64_t start, uint64_t end,
             // The order among the others stays: none lies between.
             index->bytes -= end - segment->start;
             segment->start = end;
+            return segment;
         } else {
             shelf_index_remove(index, segment);
         }
+        segment = next;
     }
+    return segment;
 }
 
-bool shelf_index_carve(struct shelf_index *index, uint64_t start, uint64_t end)
+// As carve, with what it needs. false: no memory, and nothing was changed.
+static bool carve_whole(struct shelf_index *index, struct shelf_segment *first, uint64_t start,
+                        uint64_t end, struct shelf_segment **next)
 {
-    const struct shelf_segment *segment = shelf_index_find(index, start);
     struct shelf_segment *spare = NULL;
 
-    if (segment != NULL && segment->start < start && segment->end > end) {
+    if (first != NULL && first->start < start && first->end > end) {
         spare = node_new(index, 0, 0, NULL);
         if (spare == NULL)
             return false;
     }
-    carve(index, start, end, spare);
+    *next = carve(index, first, start, end, spare);
     return true;
+}
+
+bool shelf_index_carve(struct shelf_index *index, uint64_t start, uint64_t end)
+{
+    struct shelf_segment *next;
+
+    return carve_whole(index, shelf_index_find(index, start), start, end, &next);
 }
 
 bool shelf_index_insert(struct shelf_index *index, const struct shelf_record *record)
@@ -167,11 +190,11 @@ bool shelf_index_insert(struct shelf_index *index, const struct shelf_record *re
     struct shelf_segment *node = node_new(index, record->offset, end, record);
     if (node == NULL)
         return false;
-    if (at != NULL && at->start < end && !shelf_index_carve(index, record->offset, end)) {
+    if (!carve_whole(index, at, record->offset, end, &at)) {
         free(node);
         return false;
     }
-    node_add(index, node);
+    node_add(index, node, at);
     return true;
 }
 

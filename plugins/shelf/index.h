@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What of a shelf lies in the log and not yet on the disk: ranges without overlap, each the part of the newest
-// acknowledged record there. A balanced tree (treap); its size is bounded by the records in the log.
+// acknowledged record there. A balanced tree (treap) whose nodes are a list as well, in the order of offsets; its size is
+// bounded by the records in the log.
 #ifndef SHELF_INDEX_H
 #define SHELF_INDEX_H
 
@@ -23,14 +24,15 @@ struct shelf_record {
 
 struct shelf_segment {
     struct shelf_segment *left, *right;
-    uint64_t start, end; // on the shelf
+    struct shelf_segment *next, *previous; // higher offset, lower
+    uint64_t start, end;                   // on the shelf
     const struct shelf_record *record;
     uint64_t sweep; // number of the sweep that has written it to the disk; 0: none
     uint32_t priority;
 };
 
 struct shelf_index {
-    struct shelf_segment *root;
+    struct shelf_segment *root, *last;
     uint32_t random; // of priorities; any value
     uint64_t segments;
     uint64_t bytes;

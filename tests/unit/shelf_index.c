@@ -22,11 +22,15 @@ static uint64_t random_below(uint64_t below)
 
 static void compare(const struct shelf_index *index, const struct shelf_record *const *model)
 {
+    const struct shelf_segment *previous = NULL;
     uint64_t at = 0, segments = 0, bytes = 0;
 
     for (struct shelf_segment *segment; (segment = shelf_index_find(index, at)) != NULL;) {
         cr_assert_lt(segment->start, segment->end);
         cr_assert_geq(segment->start, at);
+        cr_assert_eq(segment->previous, previous);
+        cr_assert(previous == NULL || previous->next == segment);
+        previous = segment;
         for (; at < segment->start; at++)
             cr_assert_null(model[at], "byte %d is missing", (int)at);
         for (; at < segment->end; at++)
@@ -36,6 +40,8 @@ static void compare(const struct shelf_index *index, const struct shelf_record *
     }
     for (; at < BYTES; at++)
         cr_assert_null(model[at], "byte %d is missing", (int)at);
+    cr_assert_eq(previous, index->last);
+    cr_assert(previous == NULL || previous->next == NULL);
     cr_assert_eq(segments, index->segments);
     cr_assert_eq(bytes, index->bytes);
 }
