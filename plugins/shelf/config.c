@@ -240,7 +240,7 @@ int shelf_config_read(const char *json, const char *node, struct shelf_config *c
 {
     struct json_object *section = json_tokener_parse(json);
 
-    *config = (struct shelf_config){.destage_delay_ms = 50, .destage_requests = 64};
+    *config = (struct shelf_config){.destage_delay_ms = 200, .destage_requests = 64};
     int status = read_section(section, node, config, error);
     json_object_put(section);
     return status;

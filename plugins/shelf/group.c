@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define PRUNE_STEPS 8192u
-#define EAGER_PART 4u // a log this part of which waits for the disk is not let rest
+#define EAGER_PART 2u // a log this part of which waits for the disk is not let rest
 #define EAGER_BYTES_MIN (1u << 20)
 
 struct shelf_group *shelf_group_find(struct carrick_client *client, const char *name)
