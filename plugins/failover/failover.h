@@ -7,7 +7,9 @@
 //     message          what the two monitors tell each other
 //     decide           who shall serve when nobody does (pure)
 //     claim            one change at the arbiter, from the first read to a settled outcome
-//     group, steps     the state machine of each group, as a table, and what its transitions do
+//     group, steps     the state machine of each group, as a table, and what its transitions do:
+//     take, owner,     on the way to serving; with the partner, which may be lost or take over;
+//     rejoin           alone, until the partner is a member again
 //     hooks            the operator's commands
 //     command, report  what an operator asks and sees
 #ifndef FAILOVER_FAILOVER_H
@@ -250,6 +252,7 @@ struct failover {
 
     struct carrick_vi *vi;
     bool session, bringup;
+    bool stopping; // the daemon is
     uint64_t epoch; // grows with each bring-up
     uint64_t partner_incarnation, incarnation;
     bool reset_wanted;

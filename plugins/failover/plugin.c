@@ -104,14 +104,20 @@ static void send_due(struct failover *failover)
 
 // ---- timers
 
+// A node that stops begins nothing more: what it won now it would take away with it, and the end of the session, which is its
+// own doing, is no loss of the partner.
 static void groups_fire(struct failover *failover, enum group_event event)
 {
+    if (failover->stopping)
+        return;
     for (uint32_t i = 0; i < failover->group_count; i++)
         fo_group_fire(&failover->groups[i], event);
 }
 
 static void groups_tick(struct failover *failover)
 {
+    if (failover->stopping)
+        return;
     for (uint32_t i = 0; i < failover->group_count; i++)
         fo_group_tick(&failover->groups[i], failover_now_ns(failover));
 }
@@ -334,7 +340,7 @@ static void failover_ending(struct carrick_client *client, uint32_t reason, uint
     struct failover *failover = of(client);
 
     (void)deadline_ns;
-    if (reason == CARRICK_REASON_SHUTDOWN)
+    if (reason == CARRICK_REASON_SHUTDOWN && !failover->stopping)
         failover->monitor.said_stop = true;
     if (failover->vi != NULL)
         failover->host->vi_close(failover->vi); // nothing under way is worth waiting for
@@ -344,7 +350,7 @@ static void failover_ended(struct carrick_client *client, uint32_t reason)
 {
     struct failover *failover = of(client);
 
-    if (reason == CARRICK_REASON_SHUTDOWN)
+    if (reason == CARRICK_REASON_SHUTDOWN && !failover->stopping)
         failover->monitor.said_stop = true;
     failover->session = failover->bringup = false;
     failover->vi = NULL;
@@ -353,6 +359,11 @@ static void failover_ended(struct carrick_client *client, uint32_t reason)
         failover->groups[i].fence_open = false;
     }
     groups_fire(failover, EVENT_ENDED);
+}
+
+static void failover_stopping(struct carrick_client *client)
+{
+    of(client)->stopping = true;
 }
 
 static void failover_completed(struct carrick_client *client,
@@ -468,6 +479,7 @@ static const struct carrick_client_ops failover_ops = {
     .vi_changed = failover_vi_changed,
     .describe_state = failover_describe_state,
     .command = failover_command,
+    .stopping = failover_stopping,
 };
 
 CARRICK_PLUGIN_REGISTER(CARRICK_KIND_CLIENT, "failover", "1.0", "Apache-2.0",

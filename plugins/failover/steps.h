@@ -29,7 +29,7 @@ enum group_state fo_take_served(struct group *group);
 enum group_state fo_take_failed(struct group *group);
 enum group_state fo_take_serve_late(struct group *group);
 
-// ---- owner.c
+// ---- owner.c: with a partner, and the hand-over
 enum group_state fo_both_state(struct group *group);
 enum group_state fo_both_lost(struct group *group);
 enum group_state fo_both_late(struct group *group);
@@ -40,6 +40,17 @@ enum group_state fo_ask_won(struct group *group);
 enum group_state fo_ask_not_had(struct group *group);
 enum group_state fo_ask_back(struct group *group);
 enum group_state fo_owner_refused(struct group *group);
+// Does the partner's word say that history went on without this owner?
+bool fo_owner_superseded(const struct group *group, const struct carrick_log_copy *mine);
+enum group_state fo_quiet_changed(struct group *group);
+enum group_state fo_quiet_over(struct group *group);
+enum group_state fo_hand_won(struct group *group);
+enum group_state fo_hand_not_had(struct group *group);
+// The partner that was handed the group says that it serves it; or nothing came of it, or not in time.
+void fo_hand_heard(struct group *group);
+void fo_hand_unheard(struct group *group);
+
+// ---- rejoin.c: alone, and the partner's return
 enum group_state fo_alone_state(struct group *group);
 enum group_state fo_alone_late(struct group *group);
 enum group_state fo_alone_looked(struct group *group);
@@ -50,12 +61,5 @@ enum group_state fo_join_joined(struct group *group);
 enum group_state fo_join_ended(struct group *group);
 enum group_state fo_join_won(struct group *group);
 enum group_state fo_join_not_had(struct group *group);
-enum group_state fo_quiet_changed(struct group *group);
-enum group_state fo_quiet_over(struct group *group);
-enum group_state fo_hand_won(struct group *group);
-enum group_state fo_hand_not_had(struct group *group);
-// The partner that was handed the group says that it serves it; or nothing came of it, or not in time.
-void fo_hand_heard(struct group *group);
-void fo_hand_unheard(struct group *group);
 
 #endif

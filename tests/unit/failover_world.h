@@ -62,10 +62,19 @@ static inline void session_up(struct world *world)
     world->session_due = false;
 }
 
+static inline bool session_can_be(const struct world *world)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        const struct node *node = &world->nodes[i];
+
+        if (!node->alive || node->frozen || node->stops || node->session != 0)
+            return false;
+    }
+    return world->linked;
+}
+
 static inline void sessions_step(struct world *world)
 {
-    struct node *a = &world->nodes[0], *b = &world->nodes[1];
-
     if (world->reset_due && !world->fence_hangs) {
         world->reset_due = false;
         session_down(world, CARRICK_REASON_CLIENT);
@@ -85,8 +94,7 @@ static inline void sessions_step(struct world *world)
             (!world->linked || peer_of(node)->session != node->session))
             node_ended(node, CARRICK_REASON_LINK_LOST);
     }
-    if (a->alive && b->alive && !a->frozen && !b->frozen && world->linked && a->session == 0 &&
-        b->session == 0 && !world->session_due) {
+    if (session_can_be(world) && !world->session_due) {
         world->session_due = true;
         event_add(world, 5 * WORLD_MS, AT_SESSION, 0);
     }
@@ -114,9 +122,7 @@ static inline void event_run(struct world *world, struct event *event)
         break;
     case AT_SESSION:
         world->session_due = false;
-        if (world->nodes[0].alive && world->nodes[1].alive && !world->nodes[0].frozen &&
-            !world->nodes[1].frozen && world->linked && world->nodes[0].session == 0 &&
-            world->nodes[1].session == 0)
+        if (session_can_be(world))
             session_up(world);
         break;
     }
@@ -176,7 +182,7 @@ static inline void node_start(struct node *node)
     int status;
 
     node->alive = true;
-    node->frozen = false;
+    node->frozen = node->stops = false;
     node->incarnation++;
     node->log.copy.role = CARRICK_LOG_IDLE;
     if (node->log.copy.level == CARRICK_LEVEL_VOLATILE) {
@@ -202,6 +208,19 @@ static inline void node_kill(struct node *node)
     node->log.copy.role = CARRICK_LOG_IDLE;
     node->log.serves = node->log.serve_due = node->log.attached = node->log.exposed = false;
     memset(node->timers, 0, sizeof node->timers);
+}
+
+// In order, but what it has under way does not come to an end: it is there until it is killed.
+static inline void node_stop(struct node *node)
+{
+    node->stops = true;
+    if (node->ops->stopping != NULL)
+        node->ops->stopping(node->client);
+    for (unsigned i = 0; i < 2; i++)
+        if (node->world->nodes[i].session != 0 && node->world->nodes[i].ops->ending != NULL)
+            node->world->nodes[i].ops->ending(node->world->nodes[i].client, CARRICK_REASON_SHUTDOWN,
+                                              node->world->now_ns);
+    session_down(node->world, CARRICK_REASON_SHUTDOWN);
 }
 
 static inline struct world *world_new(const char *config)
