@@ -388,7 +388,8 @@ int nv_turn_create(struct carrick_log *log);
 void nv_turn_arm(struct carrick_log *log);
 void nv_tick_arm(struct carrick_log *log, uint64_t ms);
 void nv_tell(struct carrick_log *log); // records, acknowledged; from callbacks of the host only
-void nv_tell_void(struct carrick_log *log); // the consumer forgets what the copy holds
+// The copy is taken anew: the consumer forgets what it holds, and all from that record on, which comes again.
+void nv_tell_void(struct carrick_log *log, uint64_t from);
 bool nv_replays(const struct carrick_log *log);
 struct carrick_log_entry nv_entry_of(const struct carrick_log *log, const struct nv_record *record,
                                      const struct nv_cursor *at);

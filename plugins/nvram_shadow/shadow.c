@@ -61,7 +61,7 @@ static uint32_t attach_judge(struct carrick_log *log, const struct nv_message *m
     if (log->fetch.running || log->give.phase != NV_GIVE_NOT)
         return NV_REFUSED_CONDITION;
     if ((message->flags & NV_FLAG_WHOLE) && (message->flags & NV_FLAG_RESYNC)) {
-        nv_tell_void(log);
+        nv_tell_void(log, message->from.sequence);
         nv_copy_empty(log, &message->from);
         // Any of what comes may be on this disk already, from an earlier time, with what is newer than it.
         log->replay_to = message->last;

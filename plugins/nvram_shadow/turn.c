@@ -210,12 +210,18 @@ void nv_tell(struct carrick_log *log)
 // The copy is to be taken anew, and the partner is going to write over its records: the consumer forgets those that it was
 // told of before this returns. Its disk is not older than what it ever said was safe there, since it writes nothing while
 // records are told again; so the owner knows what it lacks.
-void nv_tell_void(struct carrick_log *log)
+void nv_tell_void(struct carrick_log *log, uint64_t from)
 {
+    uint64_t first;
+
     nv_tell(log); // roles that are due come first
+    first = log->ring.first.sequence;
     if (log->consumer != NULL && log->told_role == CARRICK_LOG_SHADOW &&
-        log->told.sequence > log->ring.first.sequence)
-        role_tell(log, CARRICK_LOG_SHADOW, log->ring.first.sequence - 1);
+        (log->told.sequence > first || log->synced >= from))
+        role_tell(log, CARRICK_LOG_SHADOW, (first < from ? first : from) - 1);
+    // What comes again stays in the ring until the consumer has said again that its disk has it.
+    if (log->synced >= from)
+        log->synced = from - 1;
 }
 
 bool nv_replays(const struct carrick_log *log)

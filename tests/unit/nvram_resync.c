@@ -171,6 +171,39 @@ Test(nvram_resync, what_was_told_is_void_when_the_copy_is_taken_anew)
     cr_assert_eq(users[1].told[0], 80);
 }
 
+// The consumer had records on its disk that the owner still holds, and is told of them again: the owner must not write over
+// them before that disk has taken them out of the ring again, whatever was said of them before.
+Test(nvram_resync, what_is_told_again_stays_until_its_disk_has_it)
+{
+    struct carrick_generation two = u_generation(2, 1, 50);
+
+    users[0].syncs = users[1].syncs = false;
+    u_pair();
+    for (uint64_t i = 0; i < 50; i++)
+        u_append(0, i, 700);
+    w_run_ms(50);
+    nv_log_ops.synced(users[1].log, 40);
+    w_run_ms(50);
+    w_session_end();
+    cr_assert_eq(CALL(set_mirror, users[0].log, CARRICK_MIRROR_ALONE, &two), CARRICK_OK);
+    for (uint64_t i = 50; i < 70; i++)
+        u_append(0, i, 700);
+    w_run_ms(50);
+    u_idle(1);
+    follow_and_resync(50, true);
+    w_run_ms(50);
+    cr_assert_eq(u_mirror(0).log.state, CARRICK_RESYNC_EQUAL);
+    u_told_exactly(1, 70);
+    nv_log_ops.synced(users[0].log, 70);
+    w_run_ms(500);
+    cr_assert_eq(u_copy(0).first, 1, "records up to %llu were given up",
+                 (unsigned long long)u_copy(0).first - 1);
+    nv_log_ops.synced(users[1].log, 70);
+    w_run_ms(500);
+    cr_assert_eq(u_copy(0).first, 71);
+    cr_assert_eq(u_copy(1).first, 71);
+}
+
 static void start_without_consumer(int node)
 {
     struct user *user = &users[node];
