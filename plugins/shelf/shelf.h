@@ -10,6 +10,7 @@
 //     group      the log's callbacks, roles          follower   the same on the side that is brought up to date
 //     state      for people                          plugin     the client
 //     link       the way to the partner's            front      users by a socket and shared memory
+//     map_file   the file that keeps the map
 //
 // Everything runs on the manager's thread, and nothing blocks.
 #ifndef SHELF_H
@@ -135,7 +136,7 @@ void shelf_destage_cancel(struct shelf_group *group); // what is under way ends 
 void shelf_destage_pump(struct shelf_group *group);
 void shelf_destage_timer(void *arg);
 
-// ---- map
+// ---- map: the marks in map.c, their file in map_file.c
 
 struct shelf_map_stats {
     bool ready;
