@@ -2,7 +2,7 @@
 //
 // The kernel's word on the interface that bears the device's address: rtnetlink tells when its carrier goes or the
 // address is taken away. Not every RDMA device says so itself (soft iWARP says nothing at all).
-#include "rdma.h"
+#include "rdma_device.h"
 
 #include <errno.h>
 #include <ifaddrs.h>

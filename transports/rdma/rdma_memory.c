@@ -5,7 +5,7 @@
 //
 // Each registration is made on its own, with a new key. Memory that several managers share is pinned once for each of
 // them; a cache of registrations could spare that, if it ever matters.
-#include "rdma.h"
+#include "rdma_device.h"
 
 #include <errno.h>
 #include <stdio.h>
