@@ -8,6 +8,7 @@
 //   process_launch.c   how it is begun
 //   process_talk.c     what is said to it, and heard of it
 //   process_client.c   the stand-in: struct carrick_client_ops
+//   process_life.c     the stand-in as its process comes and goes
 //   process_serve.c    what the process asks for
 //   process_ops.c      what its clients post
 #ifndef DAEMON_PROCESS_H

@@ -227,12 +227,16 @@ extern const struct carrick_client_ops process_client_ops;
 int process_client_create(void *arg, const struct config_client *config, const char *plugin_path,
                           const struct carrick_client_host *host, struct carrick_client **made,
                           struct carrick_error *error);
+
+// process_life.c
 void process_client_begins(struct carrick_client *client); // the process asks to be told of it
 void process_client_gone(struct carrick_client *client);   // its process is of no use any more
 void process_client_ended(struct carrick_client *client);  // … and its exit is certain
 void process_client_tick(struct carrick_client *client);
 void process_client_reply(struct carrick_client *client, uint64_t token, int status,
                           const char *json);
+void process_client_vis_close(struct carrick_client *client);
+void process_client_provided_forget(struct carrick_client *client); // what it gave, or was asked to
 
 // process_serve.c
 void process_message(struct process *process, struct channel_message *message);
