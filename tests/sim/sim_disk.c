@@ -1,167 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_disk_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define LATENCY_NS 50000u
-#define PAGE_BYTES 4096u
-#define HEAP_BYTES_MAX                                                                             \
-    (600u << 10) // above, most of it is never touched: clearing it would cost more than mapping it
-
-// A write that the page cache has and no sync covers.
-struct pending {
-    struct pending *next;
-    uint64_t offset, length;
-    uint64_t done; // stamp of its completion; 0: not completed
-    struct sim_io *io;
-    uint8_t *data; // NULL: the content holds it still, nothing was written over it
-};
-
-struct sim_io {
-    struct sim_io *next; // of the file
-    struct sim_file *file;
-    struct carrick_file_request request;
-    uint64_t posted; // stamp
-    bool effected;
-    int sys_errno;
-    struct pending *pending; // what it wrote, until a sync covers it
-};
-
-struct sim_file {
-    struct sim_file *next;
-    struct sim_disk *disk;
-    char *path;
-    uint64_t bytes;
-    uint8_t *content; // what is read
-    uint8_t *durable; // what is on the disk for certain
-    struct pending *pending, **last;
-    struct sim_io *ios;
-    bool open, settled; // settled: a sync has made the file itself last
-};
-
-struct sim_memory {
-    struct sim_memory *next;
-    char *path; // NULL: without a name
-    uint64_t bytes;
-    void *address;
-    unsigned references;
-};
-
-struct sim_disk {
-    struct sim_random random;
-    struct sim_disk_faults faults;
-    struct sim_file *files;
-    struct sim_memory *memories;
-    uint64_t stamp;
-};
-
-static void *take(void *memory)
-{
-    if (memory == NULL)
-        abort();
-    return memory;
-}
-
-// ---- memory
-
-static struct sim_memory *memory_make(const char *path, uint64_t bytes)
-{
-    struct sim_memory *memory = take(calloc(1, sizeof(*memory)));
-
-    memory->path = path == NULL ? NULL : take(strdup(path));
-    memory->bytes = bytes;
-    if (bytes > HEAP_BYTES_MAX) {
-        memory->address =
-            mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory->address == MAP_FAILED)
-            abort();
-        return memory;
-    }
-    memory->address =
-        take(aligned_alloc(PAGE_BYTES, (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES));
-    memset(memory->address, 0, bytes);
-    return memory;
-}
-
-// Pages that were never written stay so.
-static struct sim_memory *memory_copy(const struct sim_memory *from)
-{
-    static const uint8_t zeroes[PAGE_BYTES];
-    struct sim_memory *memory = memory_make(from->path, from->bytes);
-    const uint8_t *source = from->address;
-    uint8_t *target = memory->address;
-
-    for (uint64_t at = 0; at < from->bytes; at += PAGE_BYTES) {
-        uint64_t part = from->bytes - at < PAGE_BYTES ? from->bytes - at : PAGE_BYTES;
-
-        if (memcmp(source + at, zeroes, part) != 0)
-            memcpy(target + at, source + at, part);
-    }
-    return memory;
-}
-
-static void memory_free(struct sim_memory *memory)
-{
-    if (memory->bytes > HEAP_BYTES_MAX)
-        munmap(memory->address, memory->bytes);
-    else
-        free(memory->address);
-    free(memory->path);
-    free(memory);
-}
-
-struct sim_memory *sim_memory_create(uint64_t bytes)
-{
-    struct sim_memory *memory = memory_make(NULL, bytes);
-
-    memory->references = 1;
-    return memory;
-}
-
-struct sim_memory *sim_memory_open(struct sim_disk *disk, const char *path, uint64_t bytes,
-                                   bool *created)
-{
-    struct sim_memory *memory = disk->memories;
-
-    while (memory != NULL && strcmp(memory->path, path) != 0)
-        memory = memory->next;
-    *created = memory == NULL;
-    if (memory == NULL) {
-        memory = memory_make(path, bytes);
-        memory->next = disk->memories;
-        disk->memories = memory;
-    }
-    if (memory->references > 0 || memory->bytes != bytes)
-        return NULL;
-    memory->references = 1;
-    return memory;
-}
-
-void *sim_memory_address(struct sim_memory *memory)
-{
-    return memory->address;
-}
-
-void sim_memory_hold(struct sim_memory *memory)
-{
-    memory->references++;
-}
-
-void sim_memory_release(struct sim_memory *memory)
-{
-    if (--memory->references == 0 && memory->path == NULL)
-        memory_free(memory);
-}
-
-// ---- the disk
 
 struct sim_disk *sim_disk_create(uint64_t seed)
 {
-    struct sim_disk *disk = take(calloc(1, sizeof(*disk)));
+    struct sim_disk *disk = sim_take(calloc(1, sizeof(*disk)));
 
     sim_random_init(&disk->random, seed, "disk");
     return disk;
@@ -199,7 +48,7 @@ void sim_disk_free(struct sim_disk *disk)
         struct sim_memory *memory = disk->memories;
 
         disk->memories = memory->next;
-        memory_free(memory);
+        sim_memory_free(memory);
     }
     free(disk);
 }
@@ -244,7 +93,7 @@ static void pending_keep(struct sim_file *file, uint64_t offset, uint64_t length
         if (pending->data != NULL || pending->offset >= offset + length ||
             offset >= pending->offset + pending->length)
             continue;
-        pending->data = take(malloc(pending->length));
+        pending->data = sim_take(malloc(pending->length));
         memcpy(pending->data, file->content + pending->offset, pending->length);
     }
 }
@@ -274,8 +123,8 @@ bool sim_disk_rot(struct sim_disk *disk, const char *path, uint64_t first, uint6
 
 static void file_lengthen(struct sim_file *file, uint64_t bytes)
 {
-    file->content = take(realloc(file->content, bytes));
-    file->durable = take(realloc(file->durable, bytes));
+    file->content = sim_take(realloc(file->content, bytes));
+    file->durable = sim_take(realloc(file->durable, bytes));
     memset(file->content + file->bytes, 0, bytes - file->bytes);
     memset(file->durable + file->bytes, 0, bytes - file->bytes);
     file->bytes = bytes;
@@ -283,10 +132,10 @@ static void file_lengthen(struct sim_file *file, uint64_t bytes)
 
 static struct sim_file *file_make(struct sim_disk *disk, const char *path)
 {
-    struct sim_file *file = take(calloc(1, sizeof(*file)));
+    struct sim_file *file = sim_take(calloc(1, sizeof(*file)));
 
     file->disk = disk;
-    file->path = take(strdup(path));
+    file->path = sim_take(strdup(path));
     file->last = &file->pending;
     file->next = disk->files;
     disk->files = file;
@@ -354,7 +203,7 @@ int sim_io_begin(struct sim_file *file, const struct carrick_file_request *reque
     if (request->operation != CARRICK_FILE_SYNC &&
         (request->offset > file->bytes || request->length > file->bytes - request->offset))
         return CARRICK_ERR_BOUNDS;
-    io = take(calloc(1, sizeof(*io)));
+    io = sim_take(calloc(1, sizeof(*io)));
     io->file = file;
     io->request = *request;
     io->posted = ++file->disk->stamp;
@@ -367,7 +216,7 @@ int sim_io_begin(struct sim_file *file, const struct carrick_file_request *reque
 static struct pending *pending_add(struct sim_file *file, uint64_t offset, uint64_t length,
                                    const void *data)
 {
-    struct pending *pending = take(malloc(sizeof(*pending)));
+    struct pending *pending = sim_take(malloc(sizeof(*pending)));
 
     pending_keep(file, offset, length);
     *pending = (struct pending){.offset = offset, .length = length};
@@ -572,7 +421,7 @@ struct sim_disk *sim_disk_after(struct sim_disk *disk, enum sim_death death)
         return after;
     }
     for (const struct sim_memory *from = disk->memories; from != NULL; from = from->next) {
-        struct sim_memory *memory = memory_copy(from);
+        struct sim_memory *memory = sim_memory_copy(from);
 
         memory->next = after->memories;
         after->memories = memory;

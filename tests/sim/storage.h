@@ -2,7 +2,8 @@
 //
 // Worlds in which both nodes run the storage plugins as they are: log and shadow, shelves, failover monitor.
 //
-//   storage_world.c     configuration, truth at the end, who serves; the queue of what happens outside the nodes
+//   storage_world.c     what is drawn and configured; the queue of what happens outside the nodes
+//   storage_state.c     where the groups stand, who serves
 //   storage_arbiter.c   the arbiter plugin: one truth, and ways not to hear of it
 //   storage_users.c     users of the shelves, who dial, write, read, lose connections
 //   storage_register.c  is what they saw possible? Each cell is a register
@@ -114,10 +115,13 @@ void storage_step(struct storage *storage);
 size_t storage_arbiter_text(const struct storage *storage, char *text, size_t room);
 size_t storage_clients_text(const struct storage *storage, char *text, size_t room);
 bool storage_plugins_add(struct world *world);
-void storage_sample(struct world *world); // rules that hold at every moment
 void storage_node_gone(struct world *world, unsigned node);
 void storage_break(struct world *world, unsigned node); // takes out the rules that options name
 struct carrick_client *storage_client(struct world *world, unsigned node, const char *name);
+const char *storage_path(char *buffer, size_t room, const char *what, unsigned node,
+                         unsigned group);
+
+// storage_state.c
 // This node takes writes and reads of the group, and does not wait for its partner.
 bool storage_serves(struct world *world, unsigned node, unsigned group);
 bool storage_resyncs(struct world *world, unsigned node, unsigned group); // it fills its partner
@@ -131,8 +135,7 @@ bool storage_served(struct world *world);
 void storage_say(struct world *world); // where each group stands
 bool storage_shelves_equal(struct world *world);
 void storage_say_difference(struct world *world);
-const char *storage_path(char *buffer, size_t room, const char *what, unsigned node,
-                         unsigned group);
+void storage_sample(struct world *world); // rules that hold at every moment
 
 // storage_arbiter.c
 const struct carrick_plugin *sim_arbiter_entry(void);

@@ -5,7 +5,7 @@
 #ifndef NVRAM_USERS_H
 #define NVRAM_USERS_H
 
-#include "nvram_host.h"
+#include "nvram_world.h"
 
 enum { U_RECORDS = 20000 };
 

@@ -2,141 +2,9 @@
 // needs plugin: shelf
 //
 // Bringing the partner's shelf up to date while writes go on: two nodes, their logs and disks, any order of events.
-#include "shelf_world.h"
+#include "shelf_pair.h"
 
 #include "plugins/shelf/catchup.h"
-
-#define SHELF_BYTES (2u * 1024 * 1024)
-#define CHUNKS (SHELF_BYTES / SHELF_CHUNK_BYTES)
-#define CONFIG_RATE(rate)                                                                          \
-    "{\"destage_delay_ms\":2,\"destage_requests\":4,\"catchup_bytes_per_second\":" rate            \
-    ",\"shelves\":[{\"name\":\"d1\",\"group\":\"g1\",\"path\":\"/d1\",\"bytes\":2097152}]}"
-#define CONFIG CONFIG_RATE("0")
-
-static struct node *alpha, *beta;
-static struct carrick_log *alog, *blog;
-static uint8_t model[SHELF_BYTES];
-static uint8_t values;
-
-static void write_at(uint64_t offset, uint64_t length, uint8_t value)
-{
-    uint8_t *data = malloc(length);
-    struct carrick_log_entry entry = {.struct_size = sizeof entry,
-                                      .kind = CARRICK_LOG_WRITE,
-                                      .offset = offset,
-                                      .length = length,
-                                      .data = data};
-
-    memset(data, value, length);
-    log_put(alog, &entry);
-    log_acknowledge(alpha, alog->last);
-    memset(model + offset, value, length);
-    free(data);
-}
-
-static void write_random(void)
-{
-    uint64_t length = 512 * (1 + world_random() % (world_random() % 8 == 0 ? 180 : 6));
-    uint64_t offset = 512 * (world_random() % (SHELF_BYTES / 512));
-
-    values = values % 250 + 1;
-    write_at(offset, offset + length > SHELF_BYTES ? SHELF_BYTES - offset : length, values);
-}
-
-// Both are members: what alpha acknowledges, beta's copy holds.
-static void both_sync(void)
-{
-    log_mirror(alpha);
-    uint64_t everywhere = shelf_min(alog->synced, blog->synced);
-    log_everywhere(alpha, everywhere);
-    log_trim(alog, alog->everywhere);
-    log_trim(blog, alog->everywhere);
-}
-
-static void begin_with(uint64_t seed, const char *config)
-{
-    world_begin(seed);
-    memset(model, 0, sizeof model);
-    alpha = &world.nodes[0];
-    beta = &world.nodes[1];
-    alog = &alpha->logs.log;
-    blog = &beta->logs.log;
-    node_start(alpha, config);
-    node_start(beta, config);
-    log_role(beta, CARRICK_LOG_SHADOW, 0, 1, UINT64_MAX);
-    log_role(alpha, CARRICK_LOG_OWNER, CARRICK_MIRROR_BOTH, 1, UINT64_MAX);
-    world_session(true);
-    for (int i = 0; i < 20; i++) {
-        write_random();
-        both_sync();
-        log_tell(beta, world_random() % (blog->last + 1));
-        world_advance(1);
-    }
-}
-
-static void begin(void)
-{
-    begin_with(1, CONFIG);
-}
-
-static void partner_goes(void)
-{
-    world_session(false);
-    alog->mirror = CARRICK_MIRROR_ALONE;
-    alog->synced = alog->everywhere;
-    alog->consumer->mirror_changed(alog->arg, CARRICK_MIRROR_ALONE);
-    log_role(alpha, CARRICK_LOG_OWNER, CARRICK_MIRROR_ALONE, 2, UINT64_MAX);
-    world_settle();
-}
-
-static void partner_comes(void)
-{
-    log_role(beta, CARRICK_LOG_IDLE, 0, 1, UINT64_MAX);
-    log_role(beta, CARRICK_LOG_SHADOW, 0, 2, UINT64_MAX);
-    world_session(true);
-    log_mirror(alpha);
-    alog->consumer->partner_follows(alog->arg, true, blog->last);
-}
-
-static uint64_t marked(struct node *node)
-{
-    struct shelf_map_stats stats;
-
-    shelf_map_stats(node->client->shelves[0]->map, &stats);
-    return stats.marked;
-}
-
-static void bring_to_end(void)
-{
-    for (int i = 0; i < 3000 && alog->report.state != CARRICK_RESYNC_EQUAL; i++) {
-        log_mirror(alpha);
-        log_tell(beta, alog->acknowledged);
-        world_advance(1);
-    }
-    cr_assert_eq(alog->report.state, CARRICK_RESYNC_EQUAL, "%s", alog->report.cause);
-}
-
-static void both_are_equal(void)
-{
-    world.hold_io = world.hold_packets = false;
-    log_mirror(alpha);
-    log_tell(beta, alog->acknowledged);
-    world_advance(100);
-    const uint8_t *one = file_named(alpha, "/d1")->bytes, *two = file_named(beta, "/d1")->bytes;
-    for (uint64_t i = 0; i < SHELF_BYTES; i++) {
-        if (one[i] != model[i] || two[i] != model[i]) // an assertion for each byte takes its time
-            cr_assert_fail("byte %d is %d at the owner, %d at the follower, not %d", (int)i, one[i],
-                           two[i], model[i]);
-    }
-    cr_assert_eq(marked(alpha), 0);
-    cr_assert_eq(marked(beta), 0);
-}
-
-static void end(void)
-{
-    world_session(false);
-    world_end();
-}
 
 // One random step of writers, logs, disks, messages and time.
 static void random_step(bool write)
@@ -144,7 +12,7 @@ static void random_step(bool write)
     switch (world_random() % 8) {
     case 0:
         if (write)
-            write_random();
+            pair_write_random();
         log_mirror(alpha);
         break;
     case 1:
@@ -171,51 +39,51 @@ static void random_step(bool write)
 Test(shelf_catchup, writes_go_on_meanwhile)
 {
     for (uint64_t seed = 1; seed <= 60; seed++) {
-        begin_with(seed, CONFIG);
+        pair_begin_with(seed, CONFIG);
         world.shuffle = true;
         world.read_now = seed % 2 == 0;
-        partner_goes();
+        pair_partner_goes();
         for (int i = 0; i < 40; i++) {
-            write_random();
+            pair_write_random();
             world_advance(i % 8 == 0 ? 10 : 0);
         }
-        cr_assert_gt(marked(alpha), 0);
-        partner_comes();
+        cr_assert_gt(pair_marked(alpha), 0);
+        pair_partner_comes();
         for (int i = 0; i < 1500; i++) {
             random_step(alog->last < 900);
             if (world_random() % 400 == 0) { // the session is lost, and comes back
                 world_session(false);
                 alog->consumer->partner_follows(alog->arg, false, 0);
                 for (int k = 0; k < 10; k++)
-                    write_random();
+                    pair_write_random();
                 world_advance(world_random() % 20);
-                partner_comes();
+                pair_partner_comes();
             }
         }
-        bring_to_end();
+        pair_bring_to_end();
         for (int i = 0; i < 30; i++)
-            write_random(); // from here on records alone keep it equal
-        both_are_equal();
-        end();
+            pair_write_random(); // from here on records alone keep it equal
+        pair_is_equal();
+        pair_end();
     }
 }
 
 // What both had acknowledged and the partner's disk may lack is marked first; then the log may forget it.
 Test(shelf_catchup, going_alone_marks_and_lets_the_log_go)
 {
-    begin();
-    write_at(4 * SHELF_CHUNK_BYTES, 4096, 1);
+    pair_begin();
+    pair_write(4 * SHELF_CHUNK_BYTES, 4096, 1);
     world_advance(50); // on the own disk, not on the partner's
     cr_assert_eq(alog->synced, alog->last);
     cr_assert_lt(alog->everywhere, alog->last);
     world.hold_io = true;
-    partner_goes();
+    pair_partner_goes();
     cr_assert_lt(alog->synced, alog->last, "the map is not durable yet");
     world.hold_io = false;
     world_advance(50);
     cr_assert_eq(alog->synced, alog->last);
     cr_assert_eq(shelf_map_next(alpha->client->shelves[0]->map, 4), 4);
-    end();
+    pair_end();
 }
 
 static struct packet *chunk_on_its_way(uint64_t chunk)
@@ -248,13 +116,13 @@ static void until_chunk(uint64_t chunk)
 Test(shelf_catchup, copied_chunk_never_overwrites_a_newer_write)
 {
     for (int destaged = 0; destaged < 2; destaged++) {
-        begin();
-        partner_goes();
-        write_at(5 * SHELF_CHUNK_BYTES, 4096, 1);
+        pair_begin();
+        pair_partner_goes();
+        pair_write(5 * SHELF_CHUNK_BYTES, 4096, 1);
         world_advance(20);
-        partner_comes();
+        pair_partner_comes();
         until_chunk(5);
-        write_at(5 * SHELF_CHUNK_BYTES + 512, 1024, 2);
+        pair_write(5 * SHELF_CHUNK_BYTES + 512, 1024, 2);
         log_mirror(alpha);
         log_tell(beta, alog->acknowledged);
         if (destaged) {
@@ -267,20 +135,20 @@ Test(shelf_catchup, copied_chunk_never_overwrites_a_newer_write)
         world.hold_packets = false;
         world_settle();
         world.hold_io = false;
-        bring_to_end();
-        both_are_equal();
-        end();
+        pair_bring_to_end();
+        pair_is_equal();
+        pair_end();
     }
 }
 
 // The follower has an older record of the place, not yet destaged, which the owner's log has long forgotten.
 Test(shelf_catchup, older_record_never_lands_on_a_copied_chunk)
 {
-    begin();
-    write_at(7 * SHELF_CHUNK_BYTES, 4096, 1);
-    both_sync();
-    partner_goes();
-    write_at(7 * SHELF_CHUNK_BYTES, 4096, 2);
+    pair_begin();
+    pair_write(7 * SHELF_CHUNK_BYTES, 4096, 1);
+    pair_sync();
+    pair_partner_goes();
+    pair_write(7 * SHELF_CHUNK_BYTES, 4096, 2);
     world_advance(30);
     cr_assert_gt(alog->first, alog->last, "the owner's log is empty");
     log_role(beta, CARRICK_LOG_IDLE, 0, 1, UINT64_MAX);
@@ -293,29 +161,29 @@ Test(shelf_catchup, older_record_never_lands_on_a_copied_chunk)
     world_session(true);
     alog->consumer->partner_follows(alog->arg, true, blog->last);
     world_settle();
-    bring_to_end();
-    both_are_equal();
-    end();
+    pair_bring_to_end();
+    pair_is_equal();
+    pair_end();
 }
 
 Test(shelf_catchup, mark_goes_only_when_the_partner_has_synced)
 {
-    begin();
-    partner_goes();
-    write_at(0, 4096, 1);
+    pair_begin();
+    pair_partner_goes();
+    pair_write(0, 4096, 1);
     world_advance(20);
-    uint64_t before = marked(alpha);
+    uint64_t before = pair_marked(alpha);
     struct carrick_file *disk = file_named(beta, "/d1");
     disk->fail[CARRICK_FILE_SYNC] = EIO;
-    partner_comes();
+    pair_partner_comes();
     world_advance(50);
-    cr_assert_eq(marked(alpha), before);
+    cr_assert_eq(pair_marked(alpha), before);
     cr_assert_neq(alog->report.state, CARRICK_RESYNC_EQUAL);
     memset(disk->fail, 0, sizeof disk->fail);
     world_advance(10000);
-    bring_to_end();
-    both_are_equal();
-    end();
+    pair_bring_to_end();
+    pair_is_equal();
+    pair_end();
 }
 
 static uint32_t requests_since(struct node *node, uint64_t moment, uint32_t operation)
@@ -330,30 +198,30 @@ static uint32_t requests_since(struct node *node, uint64_t moment, uint32_t oper
 
 Test(shelf_catchup, chunks_share_pieces)
 {
-    begin();
-    partner_goes();
+    pair_begin();
+    pair_partner_goes();
     for (uint64_t i = 0; i < CHUNKS; i++)
-        write_at(i * SHELF_CHUNK_BYTES, 512, (uint8_t)(i + 1));
+        pair_write(i * SHELF_CHUNK_BYTES, 512, (uint8_t)(i + 1));
     world_advance(50);
     uint64_t moment = world.moment;
-    partner_comes();
-    bring_to_end();
+    pair_partner_comes();
+    pair_bring_to_end();
     uint32_t writes = requests_since(beta, moment, CARRICK_FILE_WRITE);
     cr_assert_leq(writes, SHELF_SLOTS + (CHUNKS - SHELF_SLOTS) / 2, "%u writes", writes);
-    both_are_equal();
-    end();
+    pair_is_equal();
+    pair_end();
 }
 
 // The slot is free when it is written; the chunk is the partner's only when it is synced, and the node may die before that.
 Test(shelf_catchup, written_and_not_synced_stays_marked)
 {
-    begin();
-    partner_goes();
+    pair_begin();
+    pair_partner_goes();
     for (uint64_t i = 0; i < CHUNKS; i++)
-        write_at(i * SHELF_CHUNK_BYTES, 512, (uint8_t)(i + 1));
+        pair_write(i * SHELF_CHUNK_BYTES, 512, (uint8_t)(i + 1));
     world_advance(50);
-    uint64_t before = marked(alpha), moment = world.moment;
-    partner_comes();
+    uint64_t before = pair_marked(alpha), moment = world.moment;
+    pair_partner_comes();
     // Everything goes on but the partner's syncs.
     for (int i = 0; i < 400; i++) {
         world.hold_io = true;
@@ -369,26 +237,26 @@ Test(shelf_catchup, written_and_not_synced_stays_marked)
         cr_assert_eq(file_named(beta, "/d1")->bytes[i * SHELF_CHUNK_BYTES], i + 1);
     for (uint32_t i = 0; i < SHELF_SLOTS; i++)
         cr_assert_null(alpha->client->link->slots[i].group, "slot %u is not free", i);
-    cr_assert_eq(marked(alpha), before);
+    cr_assert_eq(pair_marked(alpha), before);
     cr_assert_eq(alog->report.state, CARRICK_RESYNC_RUNNING);
     world.hold_io = false;
-    bring_to_end();
+    pair_bring_to_end();
     // The one that was held, and one for all that was written meanwhile.
     cr_assert_leq(requests_since(beta, moment, CARRICK_FILE_SYNC), 3);
-    both_are_equal();
-    end();
+    pair_is_equal();
+    pair_end();
 }
 
 Test(shelf_catchup, partner_that_cannot_write_fails_it_and_lets_the_log_go)
 {
-    begin();
-    partner_goes();
-    write_at(0, 4096, 1);
+    pair_begin();
+    pair_partner_goes();
+    pair_write(0, 4096, 1);
     world_advance(20);
     file_named(beta, "/d1")->fail[CARRICK_FILE_WRITE] = ENOSPC;
     file_named(beta, "/d1")->fail[CARRICK_FILE_ZERO] = ENOSPC;
-    partner_comes();
-    write_at(SHELF_CHUNK_BYTES * 20, 4096, 1);
+    pair_partner_comes();
+    pair_write(SHELF_CHUNK_BYTES * 20, 4096, 1);
     world_advance(5000);
     cr_assert_eq(alog->report.state, CARRICK_RESYNC_FAILED);
     cr_assert_neq(alog->report.cause[0], 0);
@@ -397,22 +265,22 @@ Test(shelf_catchup, partner_that_cannot_write_fails_it_and_lets_the_log_go)
     memset(file_named(beta, "/d1")->fail, 0, sizeof file_named(beta, "/d1")->fail);
     alog->consumer->partner_follows(alog->arg, false, 0);
     alog->consumer->partner_follows(alog->arg, true, blog->last);
-    bring_to_end();
-    both_are_equal();
-    end();
+    pair_bring_to_end();
+    pair_is_equal();
+    pair_end();
 }
 
 // While the partner follows, what is written is not marked: then the log must keep it until the partner's shelf has it.
 Test(shelf_catchup, log_keeps_what_the_partner_lacks)
 {
-    begin();
-    partner_goes();
-    write_at(0, 4096, 1);
+    pair_begin();
+    pair_partner_goes();
+    pair_write(0, 4096, 1);
     world_advance(20);
-    partner_comes();
-    bring_to_end();
+    pair_partner_comes();
+    pair_bring_to_end();
     uint64_t before = alog->synced;
-    write_at(SHELF_CHUNK_BYTES * 9, 4096, 1);
+    pair_write(SHELF_CHUNK_BYTES * 9, 4096, 1);
     log_mirror(alpha);
     world_advance(50);
     cr_assert_eq(alog->synced, before, "the record is in no map and in no log any more");
@@ -420,23 +288,23 @@ Test(shelf_catchup, log_keeps_what_the_partner_lacks)
     world_advance(50);
     cr_assert_eq(alog->synced, alog->last);
     // Lost in between: what the partner has not synced is marked.
-    write_at(SHELF_CHUNK_BYTES * 11, 4096, 1);
+    pair_write(SHELF_CHUNK_BYTES * 11, 4096, 1);
     world_advance(50);
     world_session(false);
     world_settle();
     cr_assert(shelf_map_next(alpha->client->shelves[0]->map, 11) == 11);
     world_advance(50);
     cr_assert_eq(alog->synced, alog->last);
-    end();
+    pair_end();
 }
 
 Test(shelf_catchup, what_the_rejoining_node_wrote_alone_is_taken_back)
 {
-    begin();
+    pair_begin();
     log_mirror(alpha);
     log_tell(beta, blog->last);
     world_advance(30);
-    partner_goes();
+    pair_partner_goes();
     // The partner was made to serve alone, too, and wrote something else.
     log_role(beta, CARRICK_LOG_OWNER, CARRICK_MIRROR_ALONE, 9, UINT64_MAX);
     uint8_t data[4096];
@@ -458,15 +326,15 @@ Test(shelf_catchup, what_the_rejoining_node_wrote_alone_is_taken_back)
     world_session(true);
     log_mirror(alpha);
     alog->consumer->partner_follows(alog->arg, true, fork);
-    bring_to_end();
-    both_are_equal();
-    end();
+    pair_bring_to_end();
+    pair_is_equal();
+    pair_end();
 }
 
 Test(shelf_catchup, new_disk_gets_everything)
 {
-    begin();
-    partner_goes();
+    pair_begin();
+    pair_partner_goes();
     world_advance(20);
     uint8_t *fresh = file_named(beta, "/d1")->bytes;
     world_advance(100);
@@ -479,67 +347,67 @@ Test(shelf_catchup, new_disk_gets_everything)
     free(fresh);
     log_trim(blog, blog->last);
     node_start(beta, CONFIG);
-    partner_comes();
-    bring_to_end();
-    both_are_equal();
-    end();
+    pair_partner_comes();
+    pair_bring_to_end();
+    pair_is_equal();
+    pair_end();
 }
 
 Test(shelf_catchup, rate_is_bounded)
 {
-    begin_with(1, CONFIG_RATE("1048576"));
-    partner_goes();
+    pair_begin_with(1, CONFIG_RATE("1048576"));
+    pair_partner_goes();
     for (uint64_t i = 0; i < CHUNKS; i++)
-        write_at(i * SHELF_CHUNK_BYTES, 512, 1);
+        pair_write(i * SHELF_CHUNK_BYTES, 512, 1);
     world_advance(50);
-    partner_comes();
+    pair_partner_comes();
     world_advance(500);
-    uint64_t copied = (CHUNKS - marked(alpha)) * SHELF_CHUNK_BYTES;
+    uint64_t copied = (CHUNKS - pair_marked(alpha)) * SHELF_CHUNK_BYTES;
     cr_assert_leq(copied, 1048576 * 7 / 10);
     cr_assert_geq(copied, 1048576 * 3 / 10);
     char state[8192];
     alpha->ops->describe_state(alpha->client, state, sizeof state);
     cr_assert_not_null(strstr(state, "\"left_s\""), "%s", state);
-    bring_to_end();
-    both_are_equal();
-    end();
+    pair_bring_to_end();
+    pair_is_equal();
+    pair_end();
 }
 
 Test(shelf_catchup, other_configuration_is_refused_with_a_cause)
 {
-    begin();
-    partner_goes();
+    pair_begin();
+    pair_partner_goes();
     beta->client->shelves[0]->bytes = 4096; // as if configured so
-    partner_comes();
+    pair_partner_comes();
     world_settle();
     cr_assert_eq(alog->report.state, CARRICK_RESYNC_FAILED);
     cr_assert_not_null(strstr(alog->report.cause, "size"), "%s", alog->report.cause);
     beta->client->shelves[0]->bytes = SHELF_BYTES;
-    end();
+    pair_end();
 }
 
 Test(shelf_catchup, full_queue_loses_nothing)
 {
-    begin();
-    partner_goes();
+    pair_begin();
+    pair_partner_goes();
     for (uint64_t i = 0; i < CHUNKS; i++)
-        write_at(i * SHELF_CHUNK_BYTES, 512, (uint8_t)(i + 1));
+        pair_write(i * SHELF_CHUNK_BYTES, 512, (uint8_t)(i + 1));
     world_advance(50);
     alpha->room = 3;
     beta->room = 1;
-    partner_comes();
-    bring_to_end();
-    both_are_equal();
-    end();
+    pair_partner_comes();
+    pair_bring_to_end();
+    pair_is_equal();
+    pair_end();
 }
 
 Test(shelf_catchup, silent_partner_is_given_up)
 {
-    begin();
-    partner_goes();
-    write_at(0, 4096, 1);
+    pair_begin();
+    pair_partner_goes();
+    pair_write(0, 4096, 1);
     world_advance(20);
-    partner_comes();
+    pair_partner_comes();
     until_chunk(0); // on its way, and it never arrives
     for (int i = 0; i < 50 && alog->report.state == CARRICK_RESYNC_RUNNING; i++) {
         world.now_ns += 1000000000;
@@ -547,19 +415,19 @@ Test(shelf_catchup, silent_partner_is_given_up)
     }
     cr_assert_eq(alog->report.state, CARRICK_RESYNC_FAILED);
     cr_assert_not_null(strstr(alog->report.cause, "answer"), "%s", alog->report.cause);
-    end();
+    pair_end();
 }
 
 // What comes over the wire may be anything.
 Test(shelf_catchup, garbage_does_no_harm)
 {
     for (uint64_t seed = 1; seed <= 20; seed++) {
-        begin_with(seed, CONFIG);
-        partner_goes();
+        pair_begin_with(seed, CONFIG);
+        pair_partner_goes();
         for (int i = 0; i < 20; i++)
-            write_random();
+            pair_write_random();
         world_advance(20);
-        partner_comes();
+        pair_partner_comes();
         for (int i = 0; i < 1000; i++) {
             uint8_t bytes[SHELF_MESSAGE_MAX], payload[64];
             struct node *to = world_random() % 2 ? alpha : beta;
@@ -589,6 +457,6 @@ Test(shelf_catchup, garbage_does_no_harm)
         }
         world_session(false);
         world_settle();
-        end();
+        pair_end();
     }
 }
