@@ -246,6 +246,8 @@ void manager_stop(struct manager *manager)
     session_end(manager, CARRICK_REASON_SHUTDOWN, "the daemon is stopping");
 }
 
+#define END_TURNS 1000u // of env->ops->settle, each a few milliseconds
+
 static void regions_free(struct manager *manager)
 {
     struct region *const own[] = {manager->status, manager->inbox, manager->scratch, manager->pool};
@@ -267,14 +269,35 @@ static void manager_kill(struct manager *manager)
     manager->stopping = true;
     session_end(manager, CARRICK_REASON_SHUTDOWN, "killed");
     manager->session.end_now = true;
-    for (unsigned i = 0; i < 1000 && (manager->session.state != CARRICK_SESSION_IDLE ||
-                                      manager->session.end_asked || !manager_is_quiet(manager));
+    for (unsigned i = 0;
+         i < END_TURNS && (manager->session.state != CARRICK_SESSION_IDLE ||
+                           manager->session.end_asked || !manager_is_quiet(manager));
          i++) {
         session_advance(manager);
         manager_poll(manager);
         if (env->ops->settle != NULL)
             env->ops->settle(env);
     }
+}
+
+// To close a device may leave something to a worker: over RDMA, the end of its queues. That runs code of the plugin, which
+// must be over before the plugin is unloaded. false: it does not end.
+static bool devices_end(struct manager *manager)
+{
+    struct env *env = manager->env;
+    uint32_t works = 1;
+
+    for (uint32_t i = 0; i < manager->link_count; i++)
+        if (manager->links[i].manager != NULL)
+            link_close_device(&manager->links[i]);
+    for (unsigned turn = 0; turn < END_TURNS && works > 0; turn++) {
+        works = 0;
+        for (uint32_t i = 0; i < manager->link_count; i++)
+            works += manager->links[i].host.works;
+        if (works > 0 && env->ops->settle != NULL)
+            env->ops->settle(env);
+    }
+    return works == 0;
 }
 
 void manager_destroy(struct manager *manager)
@@ -293,6 +316,8 @@ void manager_destroy(struct manager *manager)
     arbitration_free(manager);
     placement_free(manager);
     regions_free(manager);
+    if (!devices_end(manager))
+        return; // better not unloaded than unloaded under what still runs
     for (uint32_t i = 0; i < manager->link_count; i++)
         link_free(&manager->links[i]);
     if (manager->tick != NULL)

@@ -6,7 +6,7 @@ import pathlib
 import secrets
 import subprocess
 
-from machine import NAMES, TOP, Failure, Skip, wait_for
+from machine import NAMES, TOP, Failure, Skip, check, wait_for
 
 PORT = {"verbs": 7471, "iwarp": 7472, "tcp": 7473}
 ECHO = {"name": "echo", "plugin": "echo", "config": {"interval_ms": 20, "bytes": 4096, "depth": 2}}
@@ -155,6 +155,9 @@ class Node:
     def stop(self, timeout_s=30):
         self.signal("TERM")
         wait_for(lambda: not self.alive(), f"carrickd of {self.name} to end", timeout_s, 0.1)
+        # Not by a signal of its own: that is its last line.
+        last = self.log_tail(1)
+        check("all managers have stopped" in last, f"carrickd of {self.name} did not end in order: {last}")
 
 
 def pair(lab, managers, start=True, **more):
