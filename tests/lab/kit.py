@@ -20,7 +20,7 @@ CACHE = pathlib.Path(
     or pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "carrick-lab")
 FORM = 1  # to be raised when what lies in the cache changes
 
-COMMANDS = ("qemu-system-x86_64", "modprobe", "depmod", "rdma", "ip", "cpio", "gcc", "make")
+COMMANDS = ("qemu-system-x86_64", "modprobe", "depmod", "rdma", "ip", "cpio", "xz", "gcc", "make")
 # As much of the kernel's modules as the lab could want: the whole is five times as large.
 MODULES = ("kernel/arch/x86/crypto", "kernel/crypto", "kernel/lib", "kernel/net", "kernel/fs", "kernel/drivers/block",
            "kernel/drivers/char", "kernel/drivers/infiniband", "kernel/drivers/md", "kernel/drivers/net/*.ko",
@@ -30,14 +30,18 @@ FIRST_MODULES = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio")
 
 
 class Missing(Exception):
-    """The lab cannot run here; the text says why."""
+    """The lab cannot run here, where its kernel is not to be had; the text says why."""
 
 
-def call(*command, **options):
+class Broken(Exception):
+    """It could run here, but what it boots from was not made."""
+
+
+def call(*command, otherwise=Broken, **options):
     done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, check=False, **options)
     if done.returncode != 0:
-        raise Missing(f"'{' '.join(map(str, command))}' ended with {done.returncode}:\n{done.stdout.strip()}")
+        raise otherwise(f"'{' '.join(map(str, command))}' ended with {done.returncode}:\n{done.stdout.strip()}")
     return done.stdout
 
 
@@ -52,14 +56,14 @@ def need_commands():
 
 def kernel_release():
     """What linux-image-amd64 depends on now: 6.1.0-NN-amd64."""
-    found = re.search(r"Depends: linux-image-(\S+-amd64)\s", call("apt-cache", "depends", "linux-image-amd64"))
+    found = re.search(r"Depends: linux-image-(\S+-amd64)\s", call("apt-cache", "depends", "linux-image-amd64", otherwise=Missing))
     if not found:
         raise Missing("the package manager knows no linux-image-amd64")
     return found.group(1)
 
 
 def candidate(package):
-    found = re.search(r"Candidate: (\S+)", call("apt-cache", "policy", package))
+    found = re.search(r"Candidate: (\S+)", call("apt-cache", "policy", package, otherwise=Missing))
     if not found or found.group(1) == "(none)":
         raise Missing(f"the package manager knows no {package}")
     return found.group(1)
@@ -95,7 +99,7 @@ def make_kit(kit, release, version):
         work = pathlib.Path(name)
         print(f"lab: fetching {' '.join(packages)} {version}", flush=True)
         call("apt-get", "-o", "APT::Sandbox::User=root", "download",
-             *(f"{package}={version}" for package in packages[:-1]), packages[-1], cwd=work)
+             *(f"{package}={version}" for package in packages[:-1]), packages[-1], cwd=work, otherwise=Missing)
         debs = {package: next(work.glob(f"{package}_*.deb")) for package in packages}
         print("lab: building siw", flush=True)
         root = work / "kit/root"

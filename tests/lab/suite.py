@@ -114,7 +114,7 @@ def run_suite(name, module, part, build, count, keep=None):
     except kit.Missing as reason:
         for function in todo:
             count.skip(f"{name}/{function.__name__}", reason)
-    except Failure as error:
+    except (Failure, kit.Broken) as error:
         count.failed += 1
         print(f"FAIL {name}: {error}", flush=True)
 
