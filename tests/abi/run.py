@@ -156,7 +156,9 @@ def old_pair(world):
     links = [loopback_link("left"), loopback_link("right"),
              {"name": "gone", "transport": "old_transport", "nodes": {"alpha": {}, "beta": {}}}]
     clients = [{"name": "old", "plugin": "old_client"}]
-    config = world.config([manager(links=links, clients=clients, policy={"plugin": "old_policy"})])
+    # The session is to live on: what is counted is of one session each.
+    config = world.config([manager(links=links, clients=clients, policy={"plugin": "old_policy"},
+                                   timers={"session_lost_ms": 20000})])
     config["plugin_dirs"].append(directory)
     alpha, beta = world.node("alpha", config), world.node("beta", config)
     for node in (alpha, beta):
@@ -182,9 +184,11 @@ def wait_rounds(node, more=20):
 def old_client_and_policy_work_in_the_daemon(world):
     alpha, beta = old_pair(world)
     for node in (alpha, beta):
-        check(wait_rounds(node)["worked"] == 1, "work on a worker")
-        check("built for ABI 1.0, runs in 1." in node.log(), node.log_tail())
-        check(node.manager_status()["vis"][0]["link"] == "right", "the policy's choice: the last eligible link")
+        wait_rounds(node)
+        wait_for(lambda node=node: stats(node)["worked"] == 1, "work on a worker")
+        node.wait_log("built for ABI 1.0, runs in 1.")
+        wait_for(lambda node=node: node.manager_status()["vis"][0]["link"] == "right",
+                 "the policy's choice: the last eligible link")
     session = alpha.session()["id"]
     alpha.cli("session", "reset")
     for node in (alpha, beta):

@@ -453,7 +453,9 @@ Test(control, request_that_does_not_arrive)
     start();
     int silent = dial();
     int partial = dial();
-    say(partial, "{\"command\":");
+    // The end may have come before this.
+    ssize_t sent = send(partial, "{\"command\":", 11, MSG_NOSIGNAL);
+    cr_assert(sent == 11 || sent == -1);
     expect_end(silent);
     expect_end(partial);
     close(silent);

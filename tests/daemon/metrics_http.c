@@ -116,7 +116,7 @@ static struct config config = {.managers_count = 2, .managers = sections};
 static struct managers *managers;
 static struct metrics_http *http;
 static struct config_listen listen_on;
-static unsigned wait_ms;
+static unsigned wait_ms = ANSWER_MS;
 
 static void add_own(void *arg, struct metrics_sink *sink)
 {
@@ -138,11 +138,18 @@ static void serve(void *arg)
     uv_run(&loop, UV_RUN_DEFAULT);
 }
 
+// An address of this process's own: no outgoing connection of another one has a port of it.
+static struct sockaddr_in own_address(uint16_t port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    address.sin_addr.s_addr = htonl(0x7f800000u | ((uint32_t)getpid() & 0x7fffffu));
+    return address;
+}
+
 // A port that nobody has: bound and let go.
 static uint16_t free_port(void)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    struct sockaddr_in address = own_address(0);
     socklen_t length = sizeof(address);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     cr_assert(eq(int, bind(fd, (struct sockaddr *)&address, length), 0));
@@ -170,8 +177,9 @@ static void start(void)
     cr_assert(eq(int, managers_start(&managers_options, &managers, &error), CARRICK_OK));
     if (!listen_on.port)
         listen_on.port = free_port();
-    strcpy(listen_on.address, "127.0.0.1");
-    snprintf(text, sizeof(text), "127.0.0.1:%u", listen_on.port);
+    const struct sockaddr_in own = own_address(listen_on.port);
+    inet_ntop(AF_INET, &own.sin_addr, listen_on.address, sizeof(listen_on.address));
+    snprintf(text, sizeof(text), "%.40s:%u", listen_on.address, listen_on.port);
     listen_on.text = text;
     const struct metrics_http_options options = {
         .loop = &loop,
@@ -214,8 +222,7 @@ TestSuite(metrics_http, .init = begin, .timeout = 60);
 
 static int dial(void)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(listen_on.port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    struct sockaddr_in address = own_address(listen_on.port);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     cr_assert(eq(int, connect(fd, (struct sockaddr *)&address, sizeof(address)), 0), "%s",
               strerror(errno));
@@ -360,8 +367,7 @@ Test(metrics_http, stop_while_a_request_waits)
 Test(metrics_http, taken_port_is_no_reason_to_fail)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    struct sockaddr_in address = own_address(0);
     socklen_t length = sizeof(address);
     cr_assert(eq(int, bind(fd, (struct sockaddr *)&address, length), 0));
     cr_assert(eq(int, listen(fd, 1), 0));

@@ -57,7 +57,7 @@ class Disk:
         self.load = Load(self.storage.exports("disk1"), blocks=BLOCKS)
 
     def dial(self, node):
-        return Nbd(self.storage.export(node, "disk1"), timeout_s=15)
+        return Nbd(self.storage.export(node, "disk1"), timeout_s=60)  # for hangs; a user has patience
 
     def write(self, node, blocks=range(BLOCKS)):
         """A new number in each of the blocks; returns when all are answered."""
@@ -95,7 +95,7 @@ class Disk:
             return code == 1 and told in text and (told in first or first.startswith("DOWN") or "group g1 is" in first)
 
         wait_for(probe, f"status of {node} to say: {told}")
-        check(os.strerror(cause) in self.storage.nodes[node].cli("clients"), f"clients of {node} does not tell the cause")
+        wait_for(lambda: os.strerror(cause) in self.storage.nodes[node].cli("clients"), f"clients of {node} to tell the cause")
 
     def wait_well(self, node):
         wait_for(lambda: self.storage.nodes[node].cli_code("status")[0] == 0, f"status of {node} to be OK")
@@ -111,7 +111,10 @@ class Disk:
         wait_for(lambda: self.shelf(node).get("errors", 0) >= least, f"{node} to try its disk again")
 
     def check_told_once(self, node, *words):
-        lines = [line for line in self.storage.nodes[node].log().splitlines() if all(word in line for word in words)]
+        def found():
+            return [line for line in self.storage.nodes[node].log().splitlines() if all(word in line for word in words)]
+
+        lines = wait_for(found, f"a line of {node}'s log with {words}")
         check(len(lines) == 1, f"{len(lines)} lines of {node}'s log say {words}, not one")
 
     def take_over(self, dead, survivor):
@@ -214,7 +217,7 @@ def shelf_writes_short(world):
     disk = Disk(world)
     faults.set(("short", 0, image("alpha")), ("short", 0, image("beta")))
     disk.write("alpha")
-    wait_for(disk.storage.destaged, "the log to be destaged by short writes")
+    wait_for(disk.storage.destaged, "the log to be destaged by short writes", 60)
     disk.verify()
     check("errors" not in disk.shelf("alpha"), "a short write counts as an error")
     faults.set(("torn", errno.ENOSPC, image("alpha")))
@@ -248,7 +251,7 @@ def returning_shelf_cannot_be_written(world):
     faults = Faults(world)
     disk = Disk(world)
     disk.write("alpha")
-    wait_for(disk.storage.destaged, "the log to be destaged")
+    wait_for(disk.storage.destaged, "the log to be destaged", 60)
     disk.storage.beta.kill()
     disk.storage.wait_state("alpha", "alone")
     disk.write("alpha")
@@ -272,9 +275,10 @@ def shelf_cannot_be_read(world):
     faults = Faults(world)
     disk = Disk(world)
     disk.write("alpha")
-    wait_for(disk.storage.destaged, "the log to be destaged")
-    faults.set(("read", errno.EIO, image("alpha")))
-    disk.write("alpha", [0])  # in the log for now: readable
+    wait_for(disk.storage.destaged, "the log to be destaged", 60)
+    # Not written either, so that the log keeps what is written now: readable.
+    faults.set(("read", errno.EIO, image("alpha")), ("write", errno.EIO, image("alpha")))
+    disk.write("alpha", [0])
     connection = disk.dial("alpha")
     data = connection.ask(READ, 0, BLOCK)
     check(data == block_of(disk.load.seed, 0, disk.load.answered[0]), "the log's block is not read right")
@@ -294,7 +298,7 @@ def map_fails(world):
     faults = Faults(world)
     disk = Disk(world)
     disk.write("alpha")
-    wait_for(disk.storage.destaged, "the log to be destaged")
+    wait_for(disk.storage.destaged, "the log to be destaged", 60)
     faults.set(("write", errno.ENOSPC, "/beta/disk1.img.map$"))
     disk.take_over("alpha", "beta")
     disk.wait_told("beta", "the map of shelf disk1", errno.ENOSPC)
@@ -381,8 +385,9 @@ def log_of_the_shadow_fails(world):
     faults.set(("sync", errno.EIO, log_of("beta")))
     writer = disk.begin_write("alpha", 0)
     disk.wait_told("beta", "the log of group g1", errno.EIO)
-    check(disk.storage.state("alpha") == "alone" or not is_answered(writer), "answered by one copy that is not alone")
-    wait_for(lambda: is_answered(writer), "the owner to go on alone")
+    answered = is_answered(writer)  # asked first: it may go on alone at any moment
+    check(not answered or disk.storage.state("alpha") == "alone", "answered by one copy that is not alone")
+    wait_for(lambda: is_answered(writer), "the owner to go on alone", 30)
     disk.end_write(writer, 0)
     check(disk.storage.state("alpha") != "protected", "called protected with one copy on a disk")
     disk.write("alpha")
@@ -416,9 +421,9 @@ def rotted(world, node):
     rot(disk.storage.memory / f"{node}-g1.log", block_of(disk.load.seed, middle, disk.load.answered[middle]))
     for name in ("alpha", "beta"):
         disk.storage.nodes[name].start(wait=False)
-    wait_for(lambda: "the copy is corrupt" in disk.storage.nodes[node].log(), f"{node} to find the rotted record")
+    disk.storage.nodes[node].wait_log("the copy is corrupt", timeout_s=30)
     other = "beta" if node == "alpha" else "alpha"
-    wait_for(lambda: disk.storage.logs(other)[0]["role"] in ("owner", "shadow"), f"{other} to have its role")
+    wait_for(lambda: disk.storage.logs(other)[0]["role"] in ("owner", "shadow"), f"{other} to have its role", 30)
     disk.verify()
     faults.mend()
     disk.storage.wait_protected(30)

@@ -7,7 +7,7 @@ import json
 import shutil
 import socket
 
-from lib import BUILD, LOOPBACK, CommandError, check, main, manager, run, tcp_link, test
+from lib import BUILD, LOOPBACK, CommandError, check, free_port, main, manager, run, tcp_link, test
 
 MIB = 1 << 20
 ALPHA, BETA = "10.0.1.1", LOOPBACK  # the partner is this test
@@ -76,7 +76,7 @@ class Tree:
     def config(self, transport="verbs", clients=(), port=None, **local):
         one = {"name": "left", "transport": transport, "nodes": {
             "alpha": {"address": ALPHA, "port": 7471, **local},
-            "beta": {"address": BETA, "port": port or closed_port()}}}
+            "beta": {"address": BETA, "port": port or free_port()}}}
         config = self.world.config([manager(links=[one], clients=list(clients))])
         config["key_file"] = self.key
         path = self.world.dir / "doctor.json"
@@ -96,13 +96,6 @@ class Tree:
             found.setdefault(finding["subject"], []).append(finding)
         check(answer["ok"] == (code == 0), f"'ok' and the exit status disagree: {code} {text}")
         return code, found
-
-
-def closed_port():
-    """A port on which nobody listens: the host answers with a refusal."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return probe.getsockname()[1]
 
 
 def log_client(backing, path, size=16 * MIB):
@@ -297,7 +290,7 @@ def a_partner_that_listens_and_one_that_does_not(world):
 @test
 def one_cable_for_both_links(world):
     tree, _ = healthy(world)
-    links = [tcp_link(name, (LOOPBACK, closed_port()), (LOOPBACK, closed_port())) for name in ("left", "right")]
+    links = [tcp_link(name, (LOOPBACK, free_port()), (LOOPBACK, free_port())) for name in ("left", "right")]
     path = world.dir / "two.json"
     config = world.config([manager(links=links)])
     config["key_file"] = tree.key

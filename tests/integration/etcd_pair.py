@@ -13,12 +13,15 @@ from nbd_load import Load
 from storage import Storage
 
 
-def pair(world):
+def pair(world, calm=True):
     need_etcd()
     net = EtcdNet(world)
     etcd = Etcd(world, netns=net.place, address=net.address_of_etcd, port=2379).start()
     arbiter = {"plugin": "etcd", "config": {"endpoints": [etcd.url], "prefix": PREFIX, "probe_s": 1}}
-    storage = Storage(world, net=net, arbiter=arbiter).start().wait_protected()
+    storage = Storage(world, net=net, arbiter=arbiter)
+    if calm:  # nobody is lost but by the test
+        storage.calm()
+    storage.start().wait_protected()
     load = Load(storage.exports("disk1"), blocks=512).start()
     wait_answers(load)
     return net, etcd, storage, load
@@ -40,14 +43,14 @@ def finish(storage, load):
 
 
 def wait_one_serves(storage, load, who=None):
-    wait_for(lambda: "alone" in (storage.state("alpha"), storage.state("beta")), "one node to go on alone", 20)
+    wait_for(lambda: "alone" in (storage.state("alpha"), storage.state("beta")), "one node to go on alone", 60)
     wait_answers(load)
     serving = [name for name in storage.nodes if storage.state(name) == "alone"]
     check(len(serving) == 1 and serving[0] == (who or serving[0]), f"{serving} serve, not {who or 'one'}")
 
 
 def wait_log(node, word, since=0):
-    wait_for(lambda: word in node.log()[since:], f"'{word}' in the log of {node.name}", 20)
+    node.wait_log(word, since=since, timeout_s=30)
 
 
 @test
@@ -93,8 +96,10 @@ def links_cut_and_etcd_reached_by_none(world):
     net.part()
     for node in storage.nodes.values():
         wait_log(node, "etcd cannot be had", marks[node])
+    # What was on its way comes to its end.
+    wait_for(lambda: load.answers_since(time.monotonic() - 0.5) == 0, "nobody to be answered any more")
     at = time.monotonic()
-    settle(1)
+    settle(2)
     check("alone" not in (storage.state("alpha"), storage.state("beta")), "somebody serves without the arbiter")
     check(load.answers_since(at) == 0, "somebody answers without the arbiter")
     net.let_to_etcd("alpha", "beta")
@@ -113,9 +118,9 @@ def etcd_stopped_and_back(world):
         etcd.signal(signal.SIGSTOP) if freeze else etcd.stop()
         wait_log(storage.nodes[other], "etcd cannot be had", mark)
         wait_answers(load, 500)
-        check(storage.state(owner) == "protected", "a pair that is well does not need its arbiter")
+        storage.wait_state(owner, "protected")  # a pair that is well does not need its arbiter
         storage.nodes[owner].kill()
-        settle(1)
+        settle(2)
         check(storage.state(other) != "alone", "it serves without the arbiter")
         etcd.signal(signal.SIGCONT) if freeze else etcd.start()
         wait_one_serves(storage, load, other)
@@ -129,7 +134,7 @@ def etcd_stopped_and_back(world):
 @needs_root
 def etcd_slow_and_in_and_out(world):
     """It stands still most of the time, while a node dies, comes back, and the links are cut."""
-    net, etcd, storage, load = pair(world)
+    net, etcd, storage, load = pair(world, calm=False)
     over = threading.Event()
 
     def stutter():
@@ -178,7 +183,7 @@ def an_old_backup_changes_nothing(world):
     etcd.start()
     storage.alpha.kill()
     wait_log(storage.beta, "old backup")
-    settle(0.5)
+    settle(1)
     check(storage.state("beta") != "alone", "it goes on by an old record")
     # Nor after a start, when it has seen nothing but its own copy.
     storage.beta.kill()
@@ -187,6 +192,7 @@ def an_old_backup_changes_nothing(world):
     wait_log(storage.alpha, "old backup")
     check("alone" not in (storage.state("alpha"), storage.state("beta")), "somebody serves by an old record")
     # A person knows who served last.
+    wait_for(lambda: storage.group("beta")["copy"]["condition"] == "whole", "beta to have read its log")
     storage.beta.cli("takeover", "g1", "--force")
     finish(storage, load)
 

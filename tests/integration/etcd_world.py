@@ -56,7 +56,7 @@ class Etcd:
         # The peers' addresses are inside of the namespace, where there is one.
         peer = {name: f"http://{'127.0.0.1' if self.netns else LOOPBACK}:{port}" for name, port in self.peers.items()}
         words = ["etcd", "--name", self.name, "--data-dir", self.data, "--heartbeat-interval", "50", "--election-timeout",
-                 "500", "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
+                 "500" if len(peer) == 1 else "2000", "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
                  "--listen-peer-urls", peer[self.name], "--initial-advertise-peer-urls", peer[self.name],
                  "--initial-cluster", ",".join(f"{name}={url}" for name, url in peer.items()), "--logger", "zap"]
         if self.tls:
@@ -80,7 +80,7 @@ class Etcd:
                 raise Failure(f"etcd ended: {self.log.read_text()[-1000:]}")
             return self.ctl("get", "none") is not None
 
-        wait_for(answers, "etcd to answer", 20)
+        wait_for(answers, "etcd to answer", 60)  # its disk may be slow to sync
         return self
 
     def stop(self):
@@ -154,6 +154,7 @@ class Gate:
 
     def __init__(self, world, etcd=None):
         self.etcd, self.rule, self.seen = etcd, lambda kind, body: "pass", collections.Counter()
+        self.lock = threading.Lock()
         gate = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -198,17 +199,21 @@ class Gate:
         way.close()
         return answer
 
+    def count(self, what):
+        with self.lock:
+            self.seen[what] += 1
+
     def handle(self, handler):
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         kind = handler.path.rsplit("/", 1)[-1]
-        self.seen[kind] += 1
         what, *rest = (rule,) if isinstance(rule := self.rule(kind, body), str) else rule
+        self.count(kind)  # what is counted goes by the rule that there was
         code = 0
         if what == "hold":
-            rest[0].wait(20)
+            rest[0].wait(60)
         if what in ("pass", "lose", "hold"):
             code, body = self.pass_on(handler, body)
-            self.seen[f"{kind} done"] += 1
+            self.count(f"{kind} done")
         elif what == "answer":
             code, body = rest
         if what in ("lose", "drop", "say"):
@@ -250,10 +255,10 @@ class Asker:
         self.lines, self.logs, self.answers, self.cookie = queue.Queue(), [], {}, 0
         threading.Thread(target=self._read, daemon=True).start()
         self.error = None
-        first = self._line(10)
+        first = self._line(30)
         while "log" in first:
             self.logs.append(first)
-            first = self._line(10)
+            first = self._line(30)
         if "pointer" in first:
             self.error = first
 
@@ -275,7 +280,7 @@ class Asker:
         self.process.stdin.flush()
         return self.cookie
 
-    def answer(self, cookie, timeout_s=20):
+    def answer(self, cookie, timeout_s=30):
         while cookie not in self.answers:
             line = self._line(timeout_s)
             if "log" in line:
@@ -284,10 +289,10 @@ class Asker:
                 self.answers[line["cookie"]] = line
         return self.answers[cookie]
 
-    def read(self, group="g1", timeout_ms=3000):
+    def read(self, group="g1", timeout_ms=6000):
         return self.answer(self.send("read", group, int(timeout_ms * PATIENCE)))
 
-    def change(self, expected, mark, owner="alpha", group="g1", timeout_ms=3000):
+    def change(self, expected, mark, owner="alpha", group="g1", timeout_ms=6000):
         return self.answer(self.send("change", group, expected, owner, mark, int(timeout_ms * PATIENCE)))
 
     def logged(self, *words):

@@ -11,7 +11,7 @@ import time
 
 import clients
 import lib
-from lib import ECHO, CommandError, Failure, build_plugin, check, main, manager, test, wait_for
+from lib import CALM, ECHO, CommandError, Failure, build_plugin, check, main, manager, test, wait_for
 from nbd_load import Load
 from storage import Storage
 
@@ -20,24 +20,30 @@ lib._tests[:] = [one for one in lib._tests if one.__name__ != "a_client_that_ove
 inline_pilot = clients.pilot
 clients.pilot = lambda name="pilot", **config: {**inline_pilot(name, **config), "isolation": "process"}
 
-HANG_MS = 300 if not os.environ.get("SANITIZE") else 1500
+# What hangs in a test is called so after HANG_MS; what is not to hang has all the time there is: it may get no processor.
+HANG_MS = 1500 if not os.environ.get("SANITIZE") else 4000
+PATIENT_MS = 60000
 
 
-def lodger(name="lodger", process=None, **config):
-    client = {"name": name, "plugin": "lodger", "isolation": "process", "hang_ms": HANG_MS, "config": config}
+def lodger(name="lodger", process=None, hang_ms=PATIENT_MS, **config):
+    client = {"name": name, "plugin": "lodger", "isolation": "process", "hang_ms": hang_ms, "config": config}
     return {**client, "process": process} if process else client
 
 
-def pair(world, *all_clients, start=True, **more):
+def pair(world, *all_clients, start=True, timers=CALM, **more):
+    """Only alpha's processes count as hung after HANG_MS."""
     directory = build_plugin(world, "lodger")
-    alpha, beta = world.pair([manager(clients=list(all_clients), **more)], start=False)
+    alpha, beta = world.pair([manager(clients=list(all_clients), timers=timers, **more)], start=False)
+    for client in beta.config["managers"][0]["clients"]:
+        if client.get("hang_ms") == HANG_MS:
+            client["hang_ms"] = PATIENT_MS
     for node in (alpha, beta):
         node.config["plugin_dirs"].append(str(directory))
         node.write_config()
         if start:
             node.start()
     for node in (alpha, beta) if start else ():
-        node.wait_up()
+        node.wait_up().wait_links()
     return alpha, beta
 
 
@@ -149,7 +155,7 @@ def a_load_of_all_operations_runs_as_inline(world):
                  {"op": "read", "size": 65536, "depth": 16, "count": 500},
                  {"op": "write", "size": 1 << 20, "depth": 4, "count": 50},
                  {"op": "send", "size": 4096, "depth": 64, "count": 5000}):
-        answer = json.loads(alpha.cli("client", "load", "run", json.dumps(plan), "--json", timeout_s=60))
+        answer = json.loads(alpha.cli("client", "load", "run", json.dumps(plan), "--json", "--timeout", "60", timeout_s=80))
         check(answer["status"] == 0 and answer["streams"][0]["errors"] == 0, f"{plan}: {answer}")
     check(process(alpha, "load")["restarts"] == 0 and alpha.session()["state"] == "up", "nothing broke")
 
@@ -169,7 +175,7 @@ def a_killed_process_takes_nothing_with_it(world):
         check_only_it_was_lost(alpha, since, client)
         wait_back(alpha, since, client)
         check(alpha.session()["id"] != session, "it comes back by a new session")
-        check("its process runs again" in alpha.log(), "which says why")
+        alpha.wait_log("its process runs again")  # which says why
         seen = process(alpha, client)
         check(seen["restarts"] == 1 and "signal 9" in seen["last_cause"] and seen["pid"] != pid, f"{seen}")
         for node in (alpha, beta):
@@ -182,19 +188,19 @@ def a_killed_process_takes_nothing_with_it(world):
 @test
 def the_partner_is_told_while_the_session_stands(world):
     """The VIs of a dead process are closed at once, not only with the session that its return brings."""
-    alpha, beta = pair(world, lodger())
+    alpha, beta = pair(world, lodger(hang_ms=HANG_MS))
     since = alpha.mark()
     strike(process(alpha)["pid"], signal.SIGSTOP)
     wait_back(alpha, since)
     # The lodger counts those alone that were closed before it was told that the session is to end.
     wait_for(lambda: tell(beta, "number")["closed"] == 1, "the VI to have been closed at the partner")
-    check(tell(beta, "number")["open"] is True, "a new one in the new session")
+    wait_for(lambda: tell(beta, "number")["open"] is True, "a new one in the new session")
 
 
 @test
 def a_hung_process_is_ended_for_certain_and_replaced(world):
     for_whom = dict(ECHO)
-    alpha, beta = pair(world, for_whom, lodger())
+    alpha, beta = pair(world, for_whom, lodger(hang_ms=HANG_MS))
     for way in ("stopped", "loop"):
         since, pid = alpha.mark(), process(alpha)["pid"]
         if way == "stopped":
@@ -216,7 +222,7 @@ def a_hung_process_is_ended_for_certain_and_replaced(world):
 
 @test
 def a_session_does_not_wait_for_a_process_that_stands_still(world):
-    alpha, beta = pair(world, dict(ECHO), {**lodger(), "hang_ms": 60000})
+    alpha, beta = pair(world, dict(ECHO), lodger(), timers={})
     pid, session = process(alpha)["pid"], alpha.session()["id"]
     strike(pid, signal.SIGSTOP)
     wait_for(lambda: beta.manager_status()["partner"]["clients_still_ms"] > 0, "the stand-still to be told")
@@ -254,7 +260,7 @@ def nobody_writes_into_memory_that_the_next_one_looks_at(world):
         node.write_config()
         node.start()
     for node in (alpha, beta):
-        node.wait_up()
+        node.wait_up().wait_links()
     check(tell(alpha, "number")["created"], "a new file")
     tell(alpha, "mark", 4711)
     since = alpha.mark()
@@ -270,21 +276,21 @@ def nobody_writes_into_memory_that_the_next_one_looks_at(world):
 
 @test
 def the_end_of_the_daemon_is_its_end(world):
-    alpha, beta = pair(world, lodger("one"), lodger("two"))
+    alpha, beta = pair(world, lodger("one"), lodger("two"), timers={})
     pids = [process(alpha, name)["pid"] for name in ("one", "two")]
     strike(pids[1], signal.SIGSTOP)  # cannot see for itself
     alpha.kill()
     wait_for(lambda: all(map(gone, pids)), "the processes to end with their daemon")
     pid = process(beta, "one")["pid"]
-    strike(pid, signal.SIGSTOP)  # a hung one does not hold up the stop for long
+    strike(pid, signal.SIGSTOP)  # a hung one does not hold up the stop for long, whatever hang_ms is
     check(beta.stop() == 0 and gone(pid), "the stop with a hung client")
 
 
 @test
 def the_partner_reads_on_while_all_storage_software_is_frozen(world):
     """Claim 28: the status line and the state of the shadow are the manager's, who lives on."""
-    storage = {**inline_pilot("storage"), "isolation": "process", "hang_ms": 8000}
-    alpha, beta = clients.pair(world, storage, storage)
+    storage = {**inline_pilot("storage"), "isolation": "process", "hang_ms": PATIENT_MS}
+    alpha, beta = clients.pair(world, storage, storage, timers=CALM)
     clients.tell(beta, "shadow", 42, client="storage")
     pid = json.loads(beta.cli("clients", "--json"))[0]["clients"][0]["process"]["pid"]
 
@@ -292,7 +298,7 @@ def the_partner_reads_on_while_all_storage_software_is_frozen(world):
         return clients.tell(alpha, "partner", client="storage")
 
     wait_for(lambda: known()["shadow"] == 42, "the state of the shadow")
-    check(known()["still_ms"] == 0, f"{known()}")
+    wait_for(lambda: known()["still_ms"] == 0, "it to be seen moving")
     strike(pid, signal.SIGSTOP)
     seen = wait_for(lambda: known() if known()["still_ms"] > 0 else None, "the stand-still to be told", 30)
     wait_for(lambda: known()["heartbeat"] > seen["heartbeat"] + 5, "the manager's own heartbeat to move on")
@@ -329,8 +335,11 @@ class Apart(Storage):
         self.wait_protected(60)
 
 
-def storage_begin(world, **options):
-    storage = Apart(world, **options).start().wait_protected(30)
+def storage_begin(world, calm=True, **options):
+    storage = Apart(world, **options)
+    if calm:  # nobody is lost but by the test
+        storage.calm()
+    storage.start().wait_protected(30)
     load = Load(storage.exports("disk1"), blocks=256).start()
     wait_answers(load)
     return storage, load
@@ -352,7 +361,7 @@ def storage_finish(storage, load):
 
 @test
 def storage_serves_from_one_process(world):
-    storage, load = storage_begin(world)
+    storage, load = storage_begin(world, hang_ms=PATIENT_MS)
     for node in storage.nodes.values():
         everyone = {client: process(node, client) for client in ("nvram", "shelf", "failover")}
         check(len({one["pid"] for one in everyone.values()}) == 1, f"{everyone}")
@@ -409,7 +418,7 @@ def storage_that_wakes_up_in_time_finds_what_became_of_the_group(world):
 
 @test
 def storage_processes_killed_at_random_moments(world):
-    storage, load = storage_begin(world)
+    storage, load = storage_begin(world, calm=False)
     dice = random.Random(int(os.environ.get("KILL_SEED", "1")))
     for number in range(int(os.environ.get("KILL_ROUNDS", "8"))):
         time.sleep(dice.random() * 0.5)  # not a wait for anything: the random moment
@@ -433,7 +442,7 @@ def storage_processes_killed_at_random_moments(world):
 
 @test
 def nonsense_in_what_is_shared_ends_the_process_and_nothing_else(world):
-    alpha, beta = pair(world, dict(ECHO), lodger())
+    alpha, beta = pair(world, dict(ECHO), lodger(hang_ms=HANG_MS))
     for seed in range(1, 7):
         since = alpha.mark()
         word = "scribble" if seed % 2 else "babble"
@@ -443,15 +452,14 @@ def nonsense_in_what_is_shared_ends_the_process_and_nothing_else(world):
         if alpha.find_event("client-process-ended", since=since) is None:
             strike(process(alpha)["pid"], signal.SIGKILL)  # nothing was found: it begins anew all the same
         wait_back(alpha, since, timeout_s=40)
-    check(any(text in alpha.log() for text in ("nonsense", "no message", "there is not")), "none of it was noticed")
+    wait_for(lambda: any(text in alpha.log() for text in ("nonsense", "no message", "there is not")), "some of it to be noticed")
     rises(beta)
 
 
 @test
 def a_flood_of_lines_is_cut(world):
-    # The callback that floods may take longer than HANG_MS, and would count as hung.
-    alpha, _ = pair(world, {**lodger(), "hang_ms": 10000})
-    tell(alpha, "flood")
+    alpha, _ = pair(world, lodger())
+    alpha.cli("client", "lodger", "flood", "--timeout", "60", timeout_s=80)
     wait_for(lambda: "lines of its log were left out" in alpha.log(), "the cut to be told")
     check(alpha.log().count(" line ") < 20000, "the flood reached the log")
 

@@ -6,9 +6,11 @@ which takes everything down again whatever happened. Nothing here sleeps for a t
 until a condition holds, and fails with what it saw last.
 """
 import atexit
+import contextlib
 import json
 import os
 import pathlib
+import random
 import secrets
 import shutil
 import signal
@@ -25,6 +27,10 @@ BUILD = pathlib.Path(os.environ.get("BUILD", TOP / "build")).resolve()
 # Under sanitizers everything takes longer; deadlines are for hangs, not for speed.
 PROFILE = "normal" if os.environ.get("SANITIZE") else "fast"
 PATIENCE = float(os.environ.get("TEST_PATIENCE", "4" if os.environ.get("SANITIZE") else "1"))
+
+# Timers of a manager whose links and sessions are to live while something else is tried: under the fast profile a node that
+# gets no processor for 80 ms has lost its links, and after one second its session.
+CALM = {"link_dead_ms": 5000, "operation_ms": 10000, "session_lost_ms": 10000}
 
 
 class Failure(Exception):
@@ -49,7 +55,8 @@ def wait_for(probe, what, timeout_s=10.0):
             seen = probe()
             if seen:
                 return seen
-        except (OSError, KeyError, IndexError, json.JSONDecodeError, CommandError) as error:
+        # TypeError: a member of what is null for the time being.
+        except (OSError, KeyError, IndexError, TypeError, json.JSONDecodeError, CommandError) as error:
             seen = error
         if time.monotonic() > end:
             raise Failure(f"waited {timeout_s:g} s for: {what}; last seen: {seen!r}")
@@ -62,7 +69,7 @@ class CommandError(Exception):
         self.code, self.output = code, output
 
 
-def run(*command, timeout_s=30, **options):
+def run(*command, timeout_s=60, **options):
     """Runs a program to its end; returns its output, or raises CommandError."""
     done = subprocess.run(
         [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -78,16 +85,28 @@ LOOPBACK = f"127.{1 + (os.getpid() >> 16) % 200}.{(os.getpid() >> 8) & 255}.{os.
 _ports = set()
 
 
+def _ports_to_choose_from():
+    """Below those that outgoing connections take: else a node that dials could get the port of one that is not up yet."""
+    try:
+        first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        first = 32768
+    return range(10000, first) if first >= 12000 else range(10000, 65536)
+
+
 def free_port():
     """A port on LOOPBACK that nobody has now, and that no other call here got."""
     while True:
+        port = random.choice(_ports_to_choose_from())
+        if port in _ports:
+            continue
         with socket.socket() as probe:
-            probe.bind((LOOPBACK, 0))
-            port = probe.getsockname()[1]
-        # Outgoing connections take their ports from the same range: stay clear of it where possible.
-        if port not in _ports:
-            _ports.add(port)
-            return port
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+        _ports.add(port)
+        return port
 
 
 def make_key(path, key=None):
@@ -164,7 +183,7 @@ class Node:
         self.world.processes.append(self.process)
         if wait:
             wait_for(self.answers, f"{self.name} to answer on its control socket")
-        if follow:
+        if follow and wait:
             self.follow()
         return self
 
@@ -180,9 +199,13 @@ class Node:
     def log(self):
         return self.log_path.read_text(errors="replace")
 
+    def wait_log(self, *words, since=0, timeout_s=10):
+        """A thread of its own writes the log: what has happened may not be in it yet."""
+        wait_for(lambda: all(word in self.log()[since:] for word in words), f"{words} in the log of {self.name}", timeout_s)
+
     # -- asking it
 
-    def cli(self, *words, timeout_s=20):
+    def cli(self, *words, timeout_s=60):
         return run(self.tool, "--socket", self.socket, *words, timeout_s=timeout_s)
 
     def cli_code(self, *words):
@@ -223,24 +246,39 @@ class Node:
 
         return wait_for(probe, f"{self.name} to show a refusal for {reason} by {by or 'anyone'}", timeout_s)
 
+    def wait_links(self, manager_name=None, timeout_s=10):
+        """A session is up with its first link; the others follow."""
+        wait_for(lambda: all(link["state"] == "up" for link in self.manager_status(manager_name)["links"]),
+                 f"all links of {self.name} to be up", timeout_s)
+        return self
+
+    def last_end(self, timeout_s=10):
+        """Why the session that is not up any more ended: told once all of it is closed."""
+        return wait_for(lambda: self.session()["last_end"], f"{self.name} to tell how the session ended", timeout_s)
+
     # -- its events
 
     def follow(self):
-        follower = subprocess.Popen(
-            [str(self.tool), "--socket", str(self.socket), "events", "--json"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.follower = follower
-        self.world.processes.append(follower)
+        """Returns when the daemon has agreed: what happens from then on is not missed."""
+        self.follower = socket.socket(socket.AF_UNIX)
+        self.follower.settimeout(20 * PATIENCE)
+        self.follower.connect(str(self.socket))
+        self.follower.sendall(b'{"command":"events"}\n')
+        lines = self.follower.makefile(encoding="utf-8", errors="replace")
+        answer = lines.readline()
+        check(answer and json.loads(answer).get("ok"), f"{self.name} lets nobody follow its events: {answer}")
+        self.follower.settimeout(None)
 
         def read():
-            for line in follower.stdout:
-                try:
-                    event = json.loads(line)
-                except json.JSONDecodeError:
-                    continue
-                event["at"] = time.monotonic()
-                with self.events_lock:
-                    self.events.append(event)
+            with contextlib.suppress(OSError):
+                for line in lines:
+                    try:
+                        event = json.loads(line)
+                    except json.JSONDecodeError:
+                        continue
+                    event["at"] = time.monotonic()
+                    with self.events_lock:
+                        self.events.append(event)
 
         threading.Thread(target=read, daemon=True).start()
 
@@ -324,7 +362,7 @@ class World:
         return self.nodes[name]
 
     def pair(self, managers=None, start=True, **more):
-        """alpha and beta with the same configuration; with start, running and in session."""
+        """alpha and beta with the same configuration; with start, running and in session over all links."""
         config = self.config(managers, **more)
         alpha, beta = self.node("alpha", config), self.node("beta", config)
         if start:
@@ -332,7 +370,7 @@ class World:
             beta.start()
             for node in (alpha, beta):
                 for one in config["managers"]:
-                    node.wait_up(manager_name=one["name"])
+                    node.wait_up(manager_name=one["name"]).wait_links(one["name"])
         return alpha, beta
 
     def close(self):
@@ -350,7 +388,10 @@ class World:
                 process.kill()
                 process.wait()
         for cleanup in reversed(self.cleanups):
-            cleanup()
+            try:
+                cleanup()
+            except Exception as error:  # pylint: disable=broad-except  # the others' turn comes all the same
+                print(f"     {self.name} cannot be cleaned up: {error}", flush=True)
         self.cleanups.clear()
         shutil.rmtree(self.dir, ignore_errors=True)
 

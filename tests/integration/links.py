@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Links fail in every way that cables, switches and firewalls know, under load; the session and its data do not."""
+import contextlib
 import json
 import pathlib
 import shutil
@@ -10,6 +11,10 @@ from net import net_pair, wait_links
 
 LOAD = [{"name": f"echo{i}", "plugin": "echo", "config": ECHO["config"]} for i in range(4)]
 NAMES = [one["name"] for one in LOAD]
+
+
+# A session is to live through what becomes of its links, of which another one may be lost on a busy machine.
+LONG = {"session_lost_ms": 20000}
 
 
 def answered(node):
@@ -43,7 +48,7 @@ def spread(node):
 
 def fails_over(world, fail, mend, cause_words=(), ipv6=False):
     """fail(net) takes link left out under load; all goes on over right; mend(net) brings it back and it is used."""
-    net, alpha, beta = net_pair(world, LOAD, ipv6=ipv6)
+    net, alpha, beta = net_pair(world, LOAD, ipv6=ipv6, timers=LONG)
     wait_flow(alpha, beta)
     session = begin(alpha, beta)
     marks = alpha.mark(), beta.mark()
@@ -56,9 +61,12 @@ def fails_over(world, fail, mend, cause_words=(), ipv6=False):
     code, out = alpha.cli_code("status")
     first = out.splitlines()[0]
     check(code == 1 and first.startswith("DEGRADED") and "left" in first, f"exit {code}, first line: {first}")
-    cause = alpha.link("left")["cause"] + " " + beta.link("left")["cause"]
-    check(cause.strip(), "no cause is shown")
-    check(not cause_words or any(word in cause for word in cause_words), f"cause '{cause}' has none of {cause_words}")
+
+    def caused():
+        cause = (alpha.link("left")["cause"] + " " + beta.link("left")["cause"]).strip()
+        return cause and (not cause_words or any(word in cause for word in cause_words))
+
+    wait_for(caused, f"a cause to be shown{', with one of ' + str(cause_words) if cause_words else ''}")
     mend(net)
     for node in (alpha, beta):
         wait_links(node, ["left", "right"], timeout_s=15)
@@ -112,7 +120,7 @@ def a_link_is_reset(world):
 @needs_root
 def single_connections_are_reset(world):
     """ss -K ends one connection after the other; the link as such is well."""
-    net, alpha, beta = net_pair(world, LOAD)
+    net, alpha, beta = net_pair(world, LOAD, timers=LONG)
     session = begin(alpha, beta)
     for _ in range(10):
         wait_flow(alpha, more=50)
@@ -130,7 +138,7 @@ def single_connections_are_reset(world):
 @needs_root
 def a_link_becomes_slow(world):
     """A slow link is not a dead one: nothing is lost, and the session stays."""
-    net, alpha, beta = net_pair(world, LOAD)
+    net, alpha, beta = net_pair(world, LOAD, timers=LONG)
     session = begin(alpha, beta)
     wait_flow(alpha)
     net.slow("alpha", "left", "8mbit")
@@ -144,7 +152,7 @@ def a_link_becomes_slow(world):
 @test
 @needs_root
 def links_flap_in_turn(world):
-    net, alpha, beta = net_pair(world, LOAD)
+    net, alpha, beta = net_pair(world, LOAD, timers=LONG)
     session = begin(alpha, beta)
     for round_number in range(6):
         link = net.links[round_number % 2]
@@ -170,7 +178,7 @@ def the_last_link_goes_and_comes_back(world):
     net.drop("beta", "left")
     for node in (alpha, beta):
         wait_for(lambda node=node: not node.up(), f"{node.name} to end the session")
-        check(node.session()["last_end"]["reason"] == "link-lost", f"{node.session()['last_end']}")
+        check(node.last_end()["reason"] == "link-lost", f"{node.last_end()}")
     net.undrop("beta", "left")
     for node in (alpha, beta):
         node.wait_up(20)
@@ -200,8 +208,7 @@ def a_short_gap_of_the_only_link_ends_no_session(world):
 
 @test
 def an_operator_takes_a_link_down_and_up(world):
-    alpha, beta = world.pair([manager(clients=LOAD)])
-    wait_for(lambda: all(link["state"] == "up" for link in alpha.manager_status()["links"]), "both links")
+    alpha, beta = world.pair([manager(clients=LOAD, timers=LONG)])
     wait_flow(alpha, beta)
     session = begin(alpha, beta)
     alpha.cli("link", "down", "left")
@@ -222,7 +229,7 @@ def an_operator_takes_a_link_down_and_up(world):
 @test
 def vis_are_spread_by_each_policy(world):
     for policy in ("round_robin", "least_inflight"):
-        one = manager(clients=LOAD)
+        one = manager(clients=LOAD, timers=LONG)
         one["policy"] = {"plugin": policy}
         alpha, beta = world.pair([one])
         wait_for(lambda alpha=alpha: spread(alpha) == {"left": 2, "right": 2}, f"{policy} to spread 4 VIs over 2 links")
@@ -230,6 +237,12 @@ def vis_are_spread_by_each_policy(world):
         check_nothing_lost(alpha, beta)
         alpha.stop()
         beta.stop()
+
+
+def clear(etc):
+    shutil.rmtree(etc)
+    with contextlib.suppress(OSError):
+        etc.parent.rmdir()  # unless somebody else has something in it
 
 
 @test
@@ -242,11 +255,8 @@ def addresses_may_be_names(world):
         node.write_config()
         # ip netns exec puts files of this directory in the place of those of /etc.
         etc = pathlib.Path("/etc/netns") / node.netns
-        if not etc.parent.exists():
-            etc.parent.mkdir()
-            world.cleanups.append(etc.parent.rmdir)
-        etc.mkdir()
-        world.cleanups.append(lambda etc=etc: shutil.rmtree(etc))
+        etc.mkdir(parents=True)
+        world.cleanups.append(lambda etc=etc: clear(etc))
         (etc / "hosts").write_text(
             "127.0.0.1 localhost\n10.78.0.1 node-a.test\n10.78.0.2 node-b.test\n")
         node.start()

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import threading
 
-from lib import BUILD, PATIENCE, TOP, CommandError, Failure, Skip, check, free_port, main, run, test, wait_for
+from lib import BUILD, LOOPBACK, PATIENCE, TOP, CommandError, Failure, Skip, check, free_port, main, run, test, wait_for
 
 PLUGIN = BUILD / "nbdkit/nbdkit-carrick-plugin.so"
 SHELF_BYTES = 64 << 20
@@ -68,8 +68,8 @@ class Nbd:
     def __init__(self, world, server, name="nbd", port=None):
         self.socket = world.dir / f"{name}.sock"
         self.log = world.dir / f"{name}.log"
-        where = ["-p", str(port), "-i", "127.0.0.1"] if port else ["-U", str(self.socket)]
-        self.uri = f"nbd://127.0.0.1:{port}" if port else f"nbd+unix:///?socket={self.socket}"
+        where = ["-p", str(port), "-i", LOOPBACK] if port else ["-U", str(self.socket)]
+        self.uri = f"nbd://{LOOPBACK}:{port}" if port else f"nbd+unix:///?socket={self.socket}"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 ["nbdkit", "-f", "-v", *where, "-P", str(world.dir / f"{name}.pid"), str(PLUGIN),
@@ -229,7 +229,7 @@ def the_daemon_is_killed_under_load(world):
     thread.start()
     wait_for(lambda: server.count()["write"] > 500, "the load to run")
     server.kill()
-    thread.join(30 * PATIENCE)
+    thread.join(50 * PATIENCE)  # it would run for 60
     check(not thread.is_alive() and failed, "the load went on without a daemon")
     check(nbd.process.poll() is None, f"nbdkit died with the daemon: {nbd.process.poll()} {nbd.log.read_text()[-600:]}")
     # The stale socket is replaced, and the same nbdkit serves again.
@@ -303,7 +303,7 @@ def over_tcp_the_connection_ends_too(world):
     server = Server(world)
     nbd = Nbd(world, server, port=free_port())
     port = int(re.search(r":(\d+)$", nbd.uri).group(1))
-    with socket.create_connection(("127.0.0.1", port), 20 * PATIENCE) as client:
+    with socket.create_connection((LOOPBACK, port), 20 * PATIENCE) as client:
         client.settimeout(20 * PATIENCE)
         client.sendall((3).to_bytes(4, "big") + b"IHAVEOPT" + (1).to_bytes(4, "big") + (0).to_bytes(4, "big"))
         got = b""

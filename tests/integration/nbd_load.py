@@ -230,12 +230,12 @@ class Load:
     def stop(self):
         self.stopping.set()
         for thread in self.threads:
-            thread.join(30)
+            thread.join(60)
             if thread.is_alive():
                 self.wrong.append(f"writer {thread.index} is stuck")
         return self
 
-    def verify(self, deadline_s=20):
+    def verify(self, deadline_s=60):
         """Reads every block, from whoever serves; returns what is wrong."""
         wrong, block, deadline = list(self.wrong), 0, time.monotonic() + deadline_s
         while block < self.blocks:

@@ -69,7 +69,8 @@ class Net:
     def rule(self, action, node, chain, link, *target):
         direction = "-i" if chain == "INPUT" else "-o"
         tool = "ip6tables" if self.ipv6 else "iptables"
-        self.inside(node, tool, action, chain, direction, link, "-p", "tcp", *target)
+        # -w: other tests, in other namespaces, change theirs at the same time, and there is one lock for all.
+        self.inside(node, tool, "-w", action, chain, direction, link, "-p", "tcp", *target)
 
     def drop(self, node, link):
         """Silently, both ways."""

@@ -4,11 +4,11 @@
 import json
 import signal
 
-from lib import ECHO, check, main, manager, test, wait_for
+from lib import CALM, ECHO, check, main, manager, test, wait_for
 
 
 def up_pair(world):
-    alpha, beta = world.pair([manager(clients=[ECHO], profile="fast")])
+    alpha, beta = world.pair([manager(clients=[ECHO], profile="fast", timers=CALM)])
     return alpha, beta, alpha.session()["id"]
 
 
@@ -25,7 +25,7 @@ def what_can_change_does_and_the_session_stays(world):
     one = alpha.config["managers"][0]
     one["clients"][0]["config"] = {"interval_ms": 0}
     one["policy"] = {"plugin": "least_inflight"}
-    one["timers"] = {"probe_ms": 30, "link_dead_ms": 120}
+    one["timers"] = {**CALM, "probe_ms": 30, "link_dead_ms": 4000}
     one["overstay_us"] = 5000
     alpha.config["log"]["level"] = "notice"
     alpha.write_config()

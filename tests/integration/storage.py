@@ -66,8 +66,10 @@ class Storage:
     def calm(self, **timers):
         """Before the start, for a test that must see no loss but its own: a busy machine is not taken for one."""
         for node in self.nodes.values():
-            monitor = next(one for one in node.config["managers"][0]["clients"] if one["name"] == "failover")
-            monitor["config"]["timers"] = {"profile": "fast", "gone_ms": 400, **timers}
+            section = node.config["managers"][0]
+            monitor = next(one for one in section["clients"] if one["name"] == "failover")
+            monitor["config"]["timers"] = {"profile": "fast", "suspect_ms": 300, "gone_ms": 700, "still_ms": 700, **timers}
+            section.setdefault("timers", {}).update(link_dead_ms=700, operation_ms=5000)
             node.write_config()
         return self
 
@@ -116,8 +118,11 @@ class Storage:
         return one["state"] if one else None
 
     def wait_state(self, node, *states, group="g1", timeout_s=15):
-        return wait_for(lambda: self.state(node, group) in states and self.state(node, group),
-                        f"group {group} of {node} to be {' or '.join(states)} (it is {self.state(node, group)})", timeout_s)
+        def probe():
+            state = self.state(node, group)
+            return state if state in states else None
+
+        return wait_for(probe, f"group {group} of {node} to be {' or '.join(states)} (it is {self.state(node, group)})", timeout_s)
 
     def wait_protected(self, timeout_s=15):
         for group in self.groups:
@@ -140,7 +145,7 @@ class Storage:
     def check_copies(self):
         """Stops both nodes in order and compares the copies of every shelf."""
         self.wait_protected(30)
-        wait_for(self.destaged, "the logs to be destaged", 30)
+        wait_for(self.destaged, "the logs to be destaged", 60)
         for node in self.nodes.values():
             check(node.stop() == 0, f"{node.name} did not stop cleanly:\n{node.log_tail()}")
         for shelf in self.shelves:

@@ -132,17 +132,23 @@ void freeaddrinfo(struct addrinfo *list)
     free(list);
 }
 
+// Below those that outgoing connections take, so that nobody gets it before it is listened at.
 static unsigned port_free(void)
 {
     struct sockaddr_in at = {.sin_family = AF_INET};
-    socklen_t length = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    uint16_t port = 0;
 
     at.sin_addr.s_addr = htonl(INADDR_ANY);
-    cr_assert(fd >= 0 && bind(fd, (struct sockaddr *)&at, length) == 0 &&
-              getsockname(fd, (struct sockaddr *)&at, &length) == 0);
-    close(fd);
-    return ntohs(at.sin_port);
+    for (bool free = false; !free;) {
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+        cr_assert(fd >= 0 && getrandom(&port, sizeof port, 0) == sizeof port);
+        port = (uint16_t)(10000 + port % 20000);
+        at.sin_port = htons(port);
+        free = bind(fd, (struct sockaddr *)&at, sizeof at) == 0;
+        close(fd);
+    }
+    return port;
 }
 
 static void woken(void *arg)

@@ -127,7 +127,7 @@ def both_lost_power(lab, links):
     shelf = {"name": "shelf", "plugin": "shelf", "config": {"socket": "/run/carrick-%n.block", "shelves": [
         {"name": "disk1", "group": "g1", "path": "/data/disk1.img", "bytes": 4 << 20}]}}
     failover = {"name": "failover", "plugin": "failover", "config": {
-        "timers": {"boot_wait_ms": BOOT_WAIT_MS, "gone_ms": 3000, "still_ms": 6000, "stall_ms": 12000},
+        "timers": {"boot_wait_ms": BOOT_WAIT_MS, "gone_ms": 3000, "still_ms": 6000, "stall_ms": 12000, "boot_ms": 900000},
         "on_mirror_loss": "continue"}}
     alpha, beta = pair(lab, [manager(links, [nvram, shelf, failover], profile="normal")], start=False)
     for node in (alpha, beta):

@@ -11,7 +11,7 @@ ORDER = 25
 def goes_and_comes_back(lab, link, other, device, card):
     """Alpha's device of this link, in three ways; the session lives on over the other link."""
     need_plugins(lab, link["transport"], other["transport"])
-    alpha, beta = pair(lab, [manager([link, other], [ECHO])])
+    alpha, beta = pair(lab, [manager([link, other], [ECHO], timers={"session_lost_ms": 30000})])
     nodes, name = (alpha, beta), link["name"]
     address = link["nodes"]["alpha"]["address"]
     kind = device.rstrip("0123456789")
@@ -25,7 +25,7 @@ def goes_and_comes_back(lab, link, other, device, card):
                  f"alpha to say '{cause}' of its link: {what}", 30, 0.2)
         wait_for(lambda: beta.link(name)["state"] != "up", f"beta's link to be down: {what}", 30, 0.2)
         for node in nodes:
-            check(node.link(other["name"])["state"] == "up", f"{node.name}'s other link is not up: {what}")
+            node.wait_links(other["name"])
             node.wait_answered()
         alpha.guest.run(back, 60)
         for node in nodes:

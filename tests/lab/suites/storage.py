@@ -82,7 +82,7 @@ class Storage:
         check(not self.load.wrong, f"wrong: {self.load.wrong[:5]}")
 
     def owner_and_other(self):
-        owner = self.group("alpha")["owner"]
+        owner = wait_for(lambda: self.group("alpha")["owner"], "somebody to own the group", 60, 0.2)
         return owner, next(name for name in self.nodes if name != owner)
 
     def step(self, what, function, *arguments):
