@@ -252,7 +252,7 @@ struct failover {
 
     struct carrick_vi *vi;
     bool session, bringup;
-    bool stopping; // the daemon is
+    bool stopping;  // the daemon is
     uint64_t epoch; // grows with each bring-up
     uint64_t partner_incarnation, incarnation;
     bool reset_wanted;

@@ -70,7 +70,7 @@ struct node {
     struct world *world;
     unsigned index;
     bool alive, frozen;
-    bool stops; // its daemon is stopping, and takes its time
+    bool stops;          // its daemon is stopping, and takes its time
     bool apart;          // in a process of its own: the manager goes on while this stands still
     uint32_t boot_stage; // what its status line tells the other; 0: nothing new can be read
     bool driver_failed;  // its own links cannot be used; the world is not linked then
