@@ -145,7 +145,9 @@ struct nv_owner {
     bool resync_end_due; // to say: you have all
     bool joined;   // caught up: from now on an acknowledgement waits for the partner, member or not
     bool complete; // the partner says that it has all
-    uint64_t gate_head; // nothing is acknowledged before the head of this number is durable
+    // Nothing is acknowledged, and the partner's copy does not count again, before the head of this number is durable: it
+    // bears the generation.
+    uint64_t gate_head;
     bool blocked;       // the partner's copy has no room
     struct carrick_resync progress;
     uint64_t resync_began_ns, resync_from;

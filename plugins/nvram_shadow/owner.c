@@ -234,8 +234,10 @@ static void resync_judge(struct carrick_log *log)
         owner->joined = true;
         owner->resync_end_due = true;
     }
+    // The partner's copy, which bears the generation by now, may count only when this one bears it for certain: else, found
+    // again under the one before, this copy would be two behind whatever the partner begins without it, and taken for strange.
     if (owner->resync && owner->progress.state == CARRICK_RESYNC_RUNNING && owner->complete &&
-        owner->mirrored >= log->acknowledged) {
+        owner->mirrored >= log->acknowledged && nv_head_is_durable(log, owner->gate_head)) {
         owner->progress.state = CARRICK_RESYNC_EQUAL;
         nv_log(log, CARRICK_LOG_INFO, "the partner's copy is equal, up to record %llu",
                (unsigned long long)owner->mirrored);

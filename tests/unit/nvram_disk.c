@@ -130,6 +130,47 @@ Test(nvram_disk, acknowledged_only_when_both_files_are_synced)
     u_told_exactly(1, 2);
 }
 
+// An owner that goes alone while its disk fails: the partner's copy, under the new generation, must not count before the
+// owner's own bears that generation, whenever it ends.
+Test(nvram_disk, partner_counts_again_only_when_the_owners_file_bears_the_generation)
+{
+    struct carrick_generation two = u_generation(2, 1, 1);
+
+    for (unsigned history = 0; history < 2; history++) {
+        bool mended = history == 1;
+
+        w_end();
+        file_config();
+        users[0].syncs = users[1].syncs = false;
+        u_pair();
+        u_append(0, 0, 1000);
+        w_run_ms(50);
+        cr_assert_eq(users[0].acknowledged, 1);
+        w_kill(1);
+        disk_of(0)->fails = ENOSPC;
+        cr_assert_eq(CALL(set_mirror, users[0].log, CARRICK_MIRROR_ALONE, &two), CARRICK_OK);
+        u_start(1);
+        cr_assert_eq(CALL(follow, users[1].log, &two, 1, false), CARRICK_OK);
+        w_session();
+        w_run_ms(5);
+        cr_assert_eq(CALL(resync, users[0].log, u_copy(1).last, false), CARRICK_OK);
+        w_run_ms(500);
+        cr_assert_eq(u_copy(1).condition, CARRICK_LOG_WHOLE, "it was not brought up to date");
+        cr_assert_eq(u_mirror(0).log.state, CARRICK_RESYNC_RUNNING);
+        cr_assert_eq(CALL(set_mirror, users[0].log, CARRICK_MIRROR_JOINING, NULL),
+                     CARRICK_ERR_STATE);
+        disk_of(0)->fails = 0;
+        if (mended) {
+            w_run_ms(500);
+            cr_assert_eq(u_mirror(0).log.state, CARRICK_RESYNC_EQUAL);
+            cr_assert_eq(CALL(set_mirror, users[0].log, CARRICK_MIRROR_JOINING, NULL), CARRICK_OK);
+        }
+        power_lost(0);
+        u_start(0);
+        cr_assert_eq(u_copy(0).generation.number, mended ? 2 : 1);
+    }
+}
+
 Test(nvram_disk, every_acknowledged_record_after_loss_of_power)
 {
     for (unsigned history = 0; history < 40; history++) {
