@@ -23,18 +23,20 @@ void storage_setup_map(struct world *world)
     world->storage->with_arbiter = true;
 }
 
-// A head that was never written holds nothing that can rot.
+// A head that was never written holds nothing that can rot; and where the power took the shelf itself away, which had never
+// been synced, nobody asks its map.
 static bool rot(struct world *world, unsigned node, unsigned group)
 {
     unsigned place = (unsigned)sim_random_below(&world->random, 3);
-    uint64_t bytes;
+    uint64_t bytes, shelf_bytes;
     char disk[32], path[40];
     const uint8_t *content;
 
     storage_path(disk, sizeof(disk), "disk", node, group);
     snprintf(path, sizeof(path), "%s.map", disk);
     content = sim_disk_content(world->node[node].disk, path, &bytes);
-    if (content == NULL || bytes < places[place].first + places[place].bytes ||
+    if (content == NULL || sim_disk_content(world->node[node].disk, disk, &shelf_bytes) == NULL ||
+        bytes < places[place].first + places[place].bytes ||
         memcmp(content + places[place].first, "\0\0\0\0\0\0\0", 8) == 0)
         return false;
     sim_disk_rot(world->node[node].disk, path, places[place].first, places[place].bytes);
