@@ -270,9 +270,12 @@ static void sim_timer_start(struct env_timer *timer, uint64_t delay_ns)
     struct env_sim *env = timer->event.env;
     // What is to happen at once is late by less than what is to happen later.
     uint64_t jitter = delay_ns < 1000000 ? 5000 : env->options.jitter_max_ns;
+    uint64_t now_ns = env->options.clock->now_ns;
 
-    event_put(&timer->event,
-              env->options.clock->now_ns + delay_ns + 100 + sim_random_below(&env->ties, jitter));
+    // What a device has to tell meanwhile is due when the clock goes on, which moves all that is due.
+    if (env->frozen && env->clock_stops)
+        now_ns = env->frozen_at_ns;
+    event_put(&timer->event, now_ns + delay_ns + 100 + sim_random_below(&env->ties, jitter));
 }
 
 static void sim_timer_stop(struct env_timer *timer)

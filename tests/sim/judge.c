@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#define TURN_NS 20000u // from a message's arrival until its node has done what follows from it
+
 // Both halves of a session come and go within the deadlines of bring-up and of its end.
 static uint64_t half_limit_ns(const struct world *world)
 {
@@ -146,6 +148,20 @@ static uint32_t session_serial(struct world *world, unsigned pair, uint64_t id)
     return serial;
 }
 
+// Whom this session is with died and started anew, and this node cannot know: what tells it that both are ready was sent
+// before that, and came this moment, or when this node went on that had stood still.
+static bool still_heard(struct world *world, unsigned index,
+                        const struct carrick_session_info *info)
+{
+    const struct world_node *node = &world->node[index], *partner = &world->node[!index];
+    uint64_t since_ns = sim_node_heard_gone_ns(world->fabric, node->name);
+
+    since_ns = since_ns > partner->gone_ns ? since_ns : partner->gone_ns;
+    since_ns = since_ns > node->thawed_ns ? since_ns : node->thawed_ns;
+    return info->partner_incarnation == partner->before &&
+           world->clock.now_ns - since_ns <= TURN_NS;
+}
+
 void judge_ready(struct world *world, unsigned pair, unsigned index,
                  const struct carrick_session_info *info)
 {
@@ -164,7 +180,8 @@ void judge_ready(struct world *world, unsigned pair, unsigned index,
                    name, (unsigned long long)info->session, (unsigned long long)other->session_id);
     if (info->incarnation != world->node[index].manager->incarnation)
         world_fail(world, "%s/%s: ready with an incarnation that is not this node's", node, name);
-    if (partner->alive && info->partner_incarnation != partner->manager->incarnation)
+    if (partner->alive && info->partner_incarnation != partner->manager->incarnation &&
+        !still_heard(world, index, info))
         world_fail(world, "%s/%s: ready with a partner that is no more", node, name);
     side->ready = true;
     side->session_id = info->session;

@@ -91,8 +91,11 @@ static void node_remove(struct world_node *node)
 {
     unsigned left;
 
-    if (node->manager != NULL)
+    if (node->manager != NULL) {
+        node->before = node->manager->incarnation;
+        node->gone_ns = node->world->clock.now_ns;
         manager_destroy(node->manager);
+    }
     node->manager = NULL;
     node->alive = false;
     judge_node_gone(node->world, node->index);
@@ -183,6 +186,7 @@ void node_thaw(struct world *world, unsigned index)
         return;
     world_say(world, node->name, "goes on");
     node->frozen = false;
+    node->thawed_ns = world->clock.now_ns;
     env_sim_thaw(node->env);
     sim_node_thaw(world->fabric, node->name);
 }

@@ -100,6 +100,9 @@ struct world_node {
     bool stopped;
     bool again; // is to start as soon as it has stopped
     bool frozen;
+    uint64_t thawed_ns;
+    uint64_t gone_ns; // when its last life ended,
+    uint64_t before;  // and that one's incarnation
     unsigned lives;
     enum carrick_session_state seen; // last seen state of its session
 };

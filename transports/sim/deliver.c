@@ -262,6 +262,10 @@ static void connected(struct carrick_endpoint *endpoint, const struct sim_messag
 
 static void arrive(struct carrick_endpoint *endpoint, const struct sim_message *message)
 {
+    const struct sim_wire *wire = endpoint->wire;
+
+    if (wire->gone[!endpoint->end])
+        endpoint->device->node->heard_gone_ns = fabric_now(wire->fabric);
     switch ((enum sim_message_kind)message->kind) {
     case SIM_CONNECT:
         break;

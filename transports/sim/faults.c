@@ -229,6 +229,13 @@ void sim_node_kill(struct sim_fabric *fabric, const char *name, bool reset)
     fabric_kick(fabric);
 }
 
+uint64_t sim_node_heard_gone_ns(struct sim_fabric *fabric, const char *name)
+{
+    const struct sim_node *node = fabric_node(fabric, name);
+
+    return node != NULL ? node->heard_gone_ns : 0;
+}
+
 void sim_node_freeze(struct sim_fabric *fabric, const char *name, bool memory_open)
 {
     struct sim_node *node = fabric_node(fabric, name);

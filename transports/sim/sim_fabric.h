@@ -92,6 +92,9 @@ void sim_node_kill(struct sim_fabric *fabric, const char *node, bool reset);
 void sim_node_freeze(struct sim_fabric *fabric, const char *node, bool memory_open);
 void sim_node_thaw(struct sim_fabric *fabric, const char *node);
 
+// When something last came to the node that an end had sent which was gone by then: closed, or dead with its node. 0: never.
+uint64_t sim_node_heard_gone_ns(struct sim_fabric *fabric, const char *node);
+
 // Connections that exist now between two devices.
 unsigned sim_path_connections(struct sim_fabric *fabric, const char *a, const char *b);
 

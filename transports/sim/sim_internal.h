@@ -47,6 +47,7 @@ struct sim_node {
     char name[SIM_NAME_BYTES];
     bool frozen, memory_open;
     bool silent; // it died without a word: who connects gets no answer
+    uint64_t heard_gone_ns;
 };
 
 struct sim_port {
