@@ -148,7 +148,7 @@ struct nv_owner {
     // Nothing is acknowledged, and the partner's copy does not count again, before the head of this number is durable: it
     // bears the generation.
     uint64_t gate_head;
-    bool blocked;       // the partner's copy has no room
+    bool blocked; // the partner's copy has no room
     struct carrick_resync progress;
     uint64_t resync_began_ns, resync_from;
     bool follows_told; // consumer was told partner_follows(true)
