@@ -128,6 +128,7 @@ void rdma_endpoint_expire(struct carrick_endpoint *endpoint)
                   "destroyed before its end is told",
                   e->device->name, e->receives.posted, e->operations.signals);
         e->state = RDMA_ENDING;
+        e->keeps_id = !may_tell_partner(e->device);
         rdma_job_start(e, RDMA_JOB_DESTROY);
         break;
     case RDMA_OPEN:

@@ -133,7 +133,8 @@ struct carrick_endpoint {
     bool told_connected, told_lost;
     bool said_bye; // the partner ends it in order
     bool bye_sent;
-    bool broken; // the queue pair is in the error state, or there is none
+    bool broken;   // the queue pair is in the error state, or there is none
+    bool keeps_id; // its queue pair is destroyed alone, since the partner cannot be told now
     bool hung_up;
     uint64_t cookie;
     uint64_t deadline_ns; // 0: none

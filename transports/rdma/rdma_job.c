@@ -174,12 +174,13 @@ static void establish(struct carrick_endpoint *e)
 static void destroy(struct carrick_endpoint *e)
 {
     rdma_dial_join(e);
-    // The id first: it tells a partner that has not heard yet.
-    if (e->id != NULL)
+    // The id first: it tells a partner that has not heard yet. Where it may not now, it waits for the interface.
+    if (e->id != NULL && !e->keeps_id) {
         rdma_destroy_id(e->id);
+        e->id = NULL;
+    }
     if (e->qp != NULL)
         ibv_destroy_qp(e->qp);
-    e->id = NULL;
     e->qp = NULL;
     // What arrived, and was not told yet, still lies in the buffers.
     if (e->state == RDMA_ENDING)
@@ -235,6 +236,7 @@ static void job_done(void *arg)
     if (job == RDMA_JOB_DESTROY) {
         if (e->state == RDMA_ENDING) {
             // That was the fence.
+            e->keeps_id = false;
             e->state = RDMA_CLOSED;
             e->tell_closed = true;
             rdma_endpoint_ready(e);
