@@ -185,8 +185,8 @@ CASE(bounds, access)
     // The kernel's soft iWARP does not look whether a region may be read; no transport can make up for that, since the
     // partner's processor has no part in it. Keys, bounds and domains hold there as well.
     if (is_soft_iwarp(rig))
-        cr_log_info("left out over %s: %s (soft iWARP does not look)", rig->kind.name,
-                    attempts[--count].what);
+        rig_note("left out over %s: %s (soft iWARP does not look)", rig->kind.name,
+                 attempts[--count].what);
     attempts_run(rig, attempts, count);
 }
 

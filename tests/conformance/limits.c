@@ -270,7 +270,7 @@ CASE(limits, room_for_sends)
     unsigned sent = 0;
 
     if (send_room == NULL || send_room(from->handle, 1) == UINT32_MAX) {
-        cr_log_info("left out over %s: it takes any number of sends", rig->kind.name);
+        rig_note("left out over %s: it takes any number of sends", rig->kind.name);
         return;
     }
     CHECK(rig, send_room(from->handle, 1) > 0);

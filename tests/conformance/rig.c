@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define EVENTS 16u
 // With descriptors: how long nothing may happen before what was under way counts as over.
@@ -38,6 +39,11 @@ void rig_failed(struct rig *rig, const char *file, int line, const char *conditi
     fprintf(stderr, "over %s:\n", rig->kind.name);
     for (unsigned i = 0; i < rig->ends_count && i < 8; i++)
         say_end(rig->ends[i]);
+    if (rig_forked()) {
+        fprintf(stderr, "over %s: %s:%d: %s%s%s\n", rig->kind.name, file, line, condition,
+                text[1] != '\0' ? ":" : "", text);
+        _exit(1);
+    }
     cr_assert_fail("over %s: %s:%d: %s%s%s", rig->kind.name, file, line, condition,
                    text[1] != '\0' ? ":" : "", text);
     abort();

@@ -36,10 +36,26 @@ struct rig_kind {
     char address_from[32];
 };
 
+#define RIG_KINDS_MAX 16u
+
 // All kinds of this run, in memory that Criterion can hand to another process.
 struct criterion_test_params rig_kinds(void);
 // Those that are not wrapped.
 struct criterion_test_params rig_plain_kinds(void);
+// The same without Criterion: how many there are. kinds has room for RIG_KINDS_MAX.
+size_t rig_kinds_list(struct rig_kind *kinds, bool plain);
+// Loads the kind's plugin for good.
+void rig_preload(const struct rig_kind *kind);
+
+// A case, for a runner other than Criterion (rig_forked.c).
+struct rig_case {
+    const char *group, *name;
+    bool plain; // over kinds that are not wrapped
+    void (*run)(const struct rig_kind *kind);
+};
+bool rig_forked(void);
+// Says what a case leaves out.
+__attribute__((format(printf, 1, 2))) void rig_note(const char *format, ...);
 
 struct rig;
 struct rig_timers;
@@ -143,17 +159,28 @@ struct rig {
     } while (0)
 
 // A test that runs over each kind. The rig is open at its begin, and is closed, with what is left in it, at its end.
+enum { rig_kinds_are_plain = false, rig_plain_kinds_are_plain = true };
 #define CASE_WITH(kinds, fault_config, group, case_name)                                           \
     static void group##_##case_name##_body(struct rig *rig);                                       \
+    static void group##_##case_name##_run(const struct rig_kind *kind)                             \
+    {                                                                                              \
+        struct rig *rig_of_case = rig_open(kind, fault_config);                                    \
+        group##_##case_name##_body(rig_of_case);                                                   \
+        rig_close(rig_of_case);                                                                    \
+    }                                                                                              \
+    static const struct rig_case group##_##case_name##_case = {                                    \
+        #group, #case_name, kinds##_are_plain, group##_##case_name##_run};                         \
+    __attribute__((                                                                                \
+        used,                                                                                      \
+        section("rig_cases"))) static const struct rig_case *const group##_##case_name##_entry =   \
+        &group##_##case_name##_case;                                                               \
     ParameterizedTestParameters(group, case_name)                                                  \
     {                                                                                              \
         return kinds();                                                                            \
     }                                                                                              \
     ParameterizedTest(struct rig_kind *kind, group, case_name, .timeout = RIG_CASE_S)              \
     {                                                                                              \
-        struct rig *rig_of_case = rig_open(kind, fault_config);                                    \
-        group##_##case_name##_body(rig_of_case);                                                   \
-        rig_close(rig_of_case);                                                                    \
+        group##_##case_name##_run(kind);                                                           \
     }                                                                                              \
     static void group##_##case_name##_body(struct rig *rig)
 #define CASE_OVER(kinds, group, case_name) CASE_WITH(kinds, NULL, group, case_name)

@@ -11,6 +11,8 @@
 // and then the suite runs over it alone, with --jobs 1 since all cases use these two addresses.
 // CONFORMANCE_ONLY=tcp runs over the transports whose names contain that, CONFORMANCE_ONLY==tcp over that one alone.
 //
+// CONFORMANCE_FORKED=1 runs each case in a fork of this process, without Criterion (rig_forked.c).
+//
 // The RDMA transports want a device, which can talk to itself: CONFORMANCE_VERBS=ADDRESS and CONFORMANCE_IWARP=ADDRESS
 // name the address of its network interface. Without one, the transport's cases are left out, and a test of its name in
 // the suite `rdma` is skipped and says so.
@@ -39,6 +41,8 @@ static const struct rig_kind own_kinds[] = {
     {.name = "verbs wrapped", .address_from = "CONFORMANCE_VERBS", .wrapped = true},
     {.name = "iwarp wrapped", .address_from = "CONFORMANCE_IWARP", .wrapped = true},
 };
+
+_Static_assert(sizeof(own_kinds) / sizeof(own_kinds[0]) <= RIG_KINDS_MAX, "more room is needed");
 
 static const struct rig_kind vendor_kinds[] = {
     {.name = "vendor", .is_vendor = true},
@@ -89,24 +93,27 @@ static bool is_wanted(const struct rig_kind *kind)
     return only[0] == '=' ? strcmp(kind->name, only + 1) == 0 : strstr(kind->name, only) != NULL;
 }
 
-static struct criterion_test_params kinds_of(const struct rig_kind *kinds, size_t count, bool plain)
+size_t rig_kinds_list(struct rig_kind *kinds, bool plain)
 {
-    struct rig_kind *params = cr_malloc(sizeof(*params) * count);
+    bool of_vendor = getenv("CONFORMANCE_PLUGIN") != NULL;
+    const struct rig_kind *all = of_vendor ? vendor_kinds : own_kinds;
+    size_t count = of_vendor ? sizeof(vendor_kinds) / sizeof(vendor_kinds[0])
+                             : sizeof(own_kinds) / sizeof(own_kinds[0]);
     size_t used = 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (!in_tree(&kinds[i]) || (plain && kinds[i].wrapped) || !is_wanted(&kinds[i]))
-            continue;
-        params[used++] = kinds[i];
+        if (in_tree(&all[i]) && !(plain && all[i].wrapped) && is_wanted(&all[i]))
+            kinds[used++] = all[i];
     }
-    return cr_make_param_array(struct rig_kind, params, used);
+    return used;
 }
 
 static struct criterion_test_params kinds_of_run(bool plain)
 {
-    if (getenv("CONFORMANCE_PLUGIN") != NULL)
-        return kinds_of(vendor_kinds, sizeof(vendor_kinds) / sizeof(vendor_kinds[0]), plain);
-    return kinds_of(own_kinds, sizeof(own_kinds) / sizeof(own_kinds[0]), plain);
+    struct rig_kind *params = cr_malloc(sizeof(*params) * RIG_KINDS_MAX);
+    size_t used = rig_kinds_list(params, plain);
+
+    return cr_make_param_array(struct rig_kind, params, used);
 }
 
 struct criterion_test_params rig_kinds(void)
@@ -117,6 +124,16 @@ struct criterion_test_params rig_kinds(void)
 struct criterion_test_params rig_plain_kinds(void)
 {
     return kinds_of_run(true);
+}
+
+void rig_preload(const struct rig_kind *kind)
+{
+    char path[PATH_MAX];
+
+    plugin_path(kind, path);
+    // What is wrong with it, the cases tell.
+    if (!kind->is_sim)
+        (void)dlopen(path, RTLD_NOW | RTLD_LOCAL);
 }
 
 static const struct carrick_plugin *load(struct rig *rig)

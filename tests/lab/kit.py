@@ -4,6 +4,7 @@
 All of it comes through the package manager, is unpacked and never installed, and lies in a cache outside the tree,
 in a directory named after the kernel's version: it is made once, whoever runs labs at the same time.
 """
+import contextlib
 import fcntl
 import lzma
 import os
@@ -23,9 +24,10 @@ FORM = 1  # to be raised when what lies in the cache changes
 COMMANDS = ("qemu-system-x86_64", "modprobe", "depmod", "rdma", "ip", "cpio", "xz", "gcc", "make")
 # As much of the kernel's modules as the lab could want: the whole is five times as large.
 MODULES = ("kernel/arch/x86/crypto", "kernel/crypto", "kernel/lib", "kernel/net", "kernel/fs", "kernel/drivers/block",
-           "kernel/drivers/char", "kernel/drivers/infiniband", "kernel/drivers/md", "kernel/drivers/net/*.ko",
+           "kernel/drivers/char", "kernel/drivers/infiniband", "kernel/drivers/md", "kernel/drivers/net/*.ko*",
            "kernel/drivers/nvdimm", "kernel/drivers/nvme", "kernel/drivers/virtio", "kernel/drivers/watchdog",
-           "kernel/drivers/scsi/virtio_scsi.ko", "modules.*")
+           "kernel/drivers/scsi/virtio_scsi.ko*", "modules.*")
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 FIRST_MODULES = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio")
 
 
@@ -54,16 +56,17 @@ def need_commands():
         raise Missing("fetches its kernel with apt-get, which is not here")
 
 
-def kernel_release():
-    """What linux-image-amd64 depends on now: 6.1.0-NN-amd64."""
-    found = re.search(r"Depends: linux-image-(\S+-amd64)\s", call("apt-cache", "depends", "linux-image-amd64", otherwise=Missing))
+def kernel_release(apt=()):
+    """What linux-image-amd64 depends on now: 6.1.0-NN-amd64. apt: options for the package manager, here and below."""
+    found = re.search(r"Depends: linux-image-(\S+-amd64)\s",
+                      call("apt-cache", *apt, "depends", "linux-image-amd64", otherwise=Missing))
     if not found:
         raise Missing("the package manager knows no linux-image-amd64")
     return found.group(1)
 
 
-def candidate(package):
-    found = re.search(r"Candidate: (\S+)", call("apt-cache", "policy", package, otherwise=Missing))
+def candidate(package, apt=()):
+    found = re.search(r"Candidate: (\S+)", call("apt-cache", *apt, "policy", package, otherwise=Missing))
     if not found or found.group(1) == "(none)":
         raise Missing(f"the package manager knows no {package}")
     return found.group(1)
@@ -90,33 +93,43 @@ def build_siw(work, release):
     return work / tree / "siw.ko"
 
 
-def make_kit(kit, release, version):
+def fetch(work, packages, apt=()):
+    """Their files, by name of the package. A package may be said as NAME=VERSION."""
+    print(f"lab: fetching {' '.join(packages)}", flush=True)
+    call("apt-get", *apt, "-o", "APT::Sandbox::User=root", "download", *packages, cwd=work, otherwise=Missing)
+    names = [package.partition("=")[0] for package in packages]
+    return {name: next(work.glob(f"{name}_*.deb")) for name in names}
+
+
+def make_kit(kit, release, version, apt=(), siw=True):
     base = release.rsplit("-", 1)[0]
     series = ".".join(release.split(".")[:2])
-    packages = [f"linux-image-{release}", f"linux-headers-{release}", f"linux-headers-{base}-common",
-                f"linux-kbuild-{series}", f"linux-source-{series}", "busybox-static"]
+    image, source = f"linux-image-{release}", f"linux-source-{series}"
+    headers = [f"linux-headers-{release}", f"linux-headers-{base}-common", f"linux-kbuild-{series}"]
     with tempfile.TemporaryDirectory(prefix="making-", dir=kit.parent) as name:
         work = pathlib.Path(name)
-        print(f"lab: fetching {' '.join(packages)} {version}", flush=True)
-        call("apt-get", "-o", "APT::Sandbox::User=root", "download",
-             *(f"{package}={version}" for package in packages[:-1]), packages[-1], cwd=work, otherwise=Missing)
-        debs = {package: next(work.glob(f"{package}_*.deb")) for package in packages}
-        print("lab: building siw", flush=True)
+        debs = fetch(work, ["busybox-static"])
+        debs |= fetch(work, [f"{package}={version}" for package in [image] + ([*headers, source] if siw else [])], apt)
         root = work / "kit/root"
-        tar_from(debs[packages[0]], work / "kit", "./boot/vmlinuz-*",
+        tar_from(debs[image], work / "kit", "./boot/vmlinuz-*",
                  *(f"./lib/modules/{release}/{pattern}" for pattern in MODULES))
         root.mkdir()
         (work / "kit/lib").rename(root / "lib")
         unpack_kernel(next((work / "kit/boot").iterdir()), work / "kit/vmlinux")
         shutil.rmtree(work / "kit/boot")
-        for package in packages[1:4]:
-            call("dpkg-deb", "-x", debs[package], work)
-        tar_from(debs[packages[4]], work, "./usr/src/linux-source-*.tar.xz")
-        tar_from(debs[packages[5]], work, "./bin/busybox")
+        packed = list(root.rglob("*.ko.xz"))
+        if packed:
+            call("xz", "-d", *packed)
+        tar_from(debs["busybox-static"], work, "./bin/busybox")
         shutil.move(work / "bin/busybox", work / "kit/busybox")
-        extra = root / "lib/modules" / release / "extra"
-        extra.mkdir()
-        shutil.copy(build_siw(work, release), extra)
+        if siw:
+            print("lab: building siw", flush=True)
+            for package in headers:
+                call("dpkg-deb", "-x", debs[package], work)
+            tar_from(debs[source], work, "./usr/src/linux-source-*.tar.xz")
+            extra = root / "lib/modules" / release / "extra"
+            extra.mkdir()
+            shutil.copy(build_siw(work, release), extra)
         call("depmod", "-b", root, release, env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin"))
         make_base(work / "kit", release)
         (work / "kit").rename(kit)
@@ -128,7 +141,14 @@ def unpack_kernel(image, target):
     setup_sectors = data[0x1F1] or 4
     offset, length = struct.unpack_from("<II", data, 0x248)  # of the payload, behind the real-mode part
     start = (setup_sectors + 1) * 512 + offset
-    target.write_bytes(lzma.LZMADecompressor().decompress(data[start:start + length]))
+    payload = data[start:start + length - 4]  # its unpacked size follows
+    if not payload.startswith(ZSTD_MAGIC):
+        target.write_bytes(lzma.LZMADecompressor().decompress(payload))
+    elif shutil.which("zstd"):
+        target.write_bytes(subprocess.run(["zstd", "-d", "--long=31"], input=payload, stdout=subprocess.PIPE,
+                                          check=True).stdout)
+    else:
+        shutil.copy(image, target)
 
 
 def first_modules(root, release):
@@ -156,8 +176,10 @@ def first_modules(root, release):
         if path not in order:
             order.append(path)
 
+    built_in = {pathlib.Path(line).stem for line in (directory / "modules.builtin").read_text().splitlines()}
     for name in FIRST_MODULES:
-        add(paths[name])
+        if name not in built_in:
+            add(paths[name])
     return order
 
 
@@ -196,17 +218,28 @@ def make_initramfs(kit, target):
         target.with_suffix(".part").unlink()
 
 
-def find_kit():
-    """The directory of the kit, made first if it is not there. One maker at a time."""
-    need_commands()
+@contextlib.contextmanager
+def only_maker():
+    """One maker at a time, whoever runs labs beside this one."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / "lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def kit_of(release, version, apt=(), siw=True):
+    """The directory of that kernel's kit, made first if it is not there. For the only maker."""
+    kit = CACHE / f"{release}_{version}_{FORM}{'' if siw else '-without-siw'}"
+    if not kit.exists():
+        for old in CACHE.glob("making-*"):
+            shutil.rmtree(old, ignore_errors=True)
+        make_kit(kit, release, version, apt, siw)
+    return kit
+
+
+def find_kit():
+    """What the guests boot from, where a suite does not say otherwise."""
+    need_commands()
+    with only_maker():
         release = kernel_release()
-        version = candidate(f"linux-image-{release}")
-        kit = CACHE / f"{release}_{version}_{FORM}"
-        if not kit.exists():
-            for old in CACHE.glob("making-*"):
-                shutil.rmtree(old, ignore_errors=True)
-            make_kit(kit, release, version)
-        return kit
+        return kit_of(release, candidate(f"linux-image-{release}"))

@@ -68,6 +68,7 @@ class Node:
         self.lab, self.name, self.settings, self.key = lab, name, settings, key
         self.guest = lab.guests[name]
         self.tool = f"{lab.build}/bin/carrick --socket /run/carrick-{name}.sock"
+        self.daemon = f"{lab.build}/bin/carrickd"
         self.log_path = f"/tmp/carrickd-{name}.log"
 
     def write(self):
@@ -80,7 +81,7 @@ class Node:
         self.write()
         # The daemon is the shell's last command: its number is the one that is kept.
         self.guest.run(
-            f"setsid {self.lab.build}/bin/carrickd --config /tmp/config.json --node {self.name} {options} "
+            f"setsid {self.daemon} --config /tmp/config.json --node {self.name} {options} "
             f">>{self.log_path} 2>&1 </dev/null & echo $! >/run/carrickd.pid")
         if wait:
             wait_for(self.answers, f"{self.name} to answer on its control socket", 30, 0.2)

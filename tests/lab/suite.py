@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Suites: files in suites/, each with cases that share one boot of its guests, and the count of what they say.
+"""Suites: files in suites/, each with cases, and the count of what they say. All suites share one boot of their guests.
 
 A suite says at its top: a docstring; GUESTS, 1 or 2; optionally MEMORY (MiB of a guest, default 512), DISKS (sizes in
-MiB of the disks of each guest), DOORS (ports of the guests that the host may dial) and DEFAULT = False, when it runs
-only by name. A case is a function marked @case that gets the Lab; with @by_name above that it runs only when it is named.
+MiB of the disks of each guest), DOORS (ports of the guests that the host may dial), DEFAULT = False, when it runs
+only by name, and find_kit, a function, when its guests boot from another kit than all others. A case is a function marked
+@case that gets the Lab; with @by_name above that it runs only when it is named.
+The machines have the disks and doors of all suites of the run that share them.
 After each case what it left running is ended, cables are plugged and frozen guests thawed; after one that failed its
 guests are started anew. What a case that passes leaves out of itself it appends to lab.left_out, as a name and a reason:
 it counts as skipped.
 """
 import importlib.util
+import itertools
 import pathlib
 import sys
 import time
@@ -75,21 +78,26 @@ class Count:
 
 def run_case(lab, count, suite_name, function):
     """Whether the guests may be used on."""
-    name, start = f"{suite_name}/{function.__name__}", time.monotonic()
+    name, start, spent = f"{suite_name}/{function.__name__}", time.monotonic(), lab.processor_s()
     lab.left_out = []
+
+    def took():
+        return (f"{time.monotonic() - start:.1f} s, processor " +
+                " and ".join(f"{after - before:.1f}" for before, after in zip(spent, lab.processor_s())))
+
     try:
         said = function(lab)
         count.passed += 1
         for part, reason in lab.left_out:
             count.skip(f"{name}, {part}", reason)
-        print(f"ok   {name} ({time.monotonic() - start:.1f} s)" + (f": {said}" if said else ""), flush=True)
+        print(f"ok   {name} ({took()})" + (f": {said}" if said else ""), flush=True)
         return True
     except Skip as reason:
         count.skip(name, reason)
         return True
     except Exception as error:  # pylint: disable=broad-except
         count.failed += 1
-        print(f"FAIL {name} ({time.monotonic() - start:.1f} s): {error}", flush=True)
+        print(f"FAIL {name} ({took()}): {error}", flush=True)
         if not isinstance(error, (Failure, CommandError)):
             traceback.print_exc(file=sys.stdout)
         place = count.logs / suite_name / function.__name__
@@ -98,36 +106,57 @@ def run_case(lab, count, suite_name, function):
         return False
 
 
-def run_suite(name, module, part, build, count, keep=None):
-    todo = [one for one in cases(module) if part in one.__name__ and (part or not getattr(one, "by_name", False))]
+class Suite:
+    """What of a suite is to be run, and the machines that it wants."""
+
+    def __init__(self, name, module, part):
+        self.name = name
+        self.todo = [one for one in cases(module) if part in one.__name__ and (part or not getattr(one, "by_name", False))]
+        self.guests, self.memory = module.GUESTS, getattr(module, "MEMORY", 512)
+        self.disks, self.doors = getattr(module, "DISKS", []), getattr(module, "DOORS", ())
+        self.find_kit = getattr(module, "find_kit", kit.find_kit)
+
+
+def run_group(group, build, count, keep=None):
+    """Suites one after the other in the same machines, which have all that any of them wants."""
+    left = [(suite, function) for suite in group for function in suite.todo]
+    doors = sorted({port for suite in group for port in suite.doors})
+    disks = [max(sizes) for sizes in itertools.zip_longest(*(suite.disks for suite in group), fillvalue=0)]
+    guests = max(suite.guests for suite in group)
     try:
-        with Lab(build, getattr(module, "MEMORY", 512), doors=getattr(module, "DOORS", ())) as lab:
-            start = time.monotonic()
-            lab.start(module.GUESTS, lab.make_disks(module.GUESTS, getattr(module, "DISKS", [])))
-            print(f"==== {name}: {module.GUESTS} guest(s) up in {time.monotonic() - start:.1f} s", flush=True)
-            for i, function in enumerate(todo):
-                good = run_case(lab, count, name, function)
-                if keep and (not good or i + 1 == len(todo)):
-                    keep(lab)
-                if i + 1 < len(todo):
+        with Lab(build, group[0].memory, doors=doors, find_kit=group[0].find_kit) as lab:
+            start, good, began = time.monotonic(), None, None
+            lab.start(guests, lab.make_disks(guests, disks))
+            print(f"==== {guests} guest(s) up in {time.monotonic() - start:.1f} s", flush=True)
+            while left:
+                suite, function = left[0]
+                if function is suite.todo[0]:
+                    began = time.monotonic()
+                if good is not None:
                     lab.settle(good)
+                left.pop(0)
+                good = run_case(lab, count, suite.name, function)
+                is_last = function is suite.todo[-1]
+                if keep and (not good or is_last):
+                    keep(lab)
+                if is_last:
+                    print(f"     {suite.name}: {time.monotonic() - began:.0f} s", flush=True)
     except kit.Missing as reason:
-        for function in todo:
-            count.skip(f"{name}/{function.__name__}", reason)
+        for suite, function in left:
+            count.skip(f"{suite.name}/{function.__name__}", reason)
     except (Failure, kit.Broken) as error:
-        count.failed += 1
-        print(f"FAIL {name}: {error}", flush=True)
+        count.failed += max(len(left), 1)
+        names_left = " ".join(f"{suite.name}/{function.__name__}" for suite, function in left)
+        print(f"FAIL {names_left}: {error}", flush=True)
 
 
 def run(wanted, build, keep=None):
     build = pathlib.Path(build).resolve()
     count = Count(build / "lab-logs")
     start = time.monotonic()
-    for name, module, part in chosen(wanted):
-        began = time.monotonic()
-        run_suite(name, module, part, build, count, keep)
-        print(f"     {name}: {time.monotonic() - began:.0f} s", flush=True)
+    suites = [suite for suite in (Suite(*one) for one in chosen(wanted)) if suite.todo]
+    for _, group in itertools.groupby(suites, key=lambda suite: (suite.memory, suite.find_kit)):
+        run_group(list(group), build, count, keep)
     print(f"the lab took {time.monotonic() - start:.0f} s")
     print(count.last_line(), flush=True)
     return 1 if count.failed else 0
-
