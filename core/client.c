@@ -7,6 +7,7 @@
 
 #include "core/region.h"
 #include "core/service.h"
+#include "core/terms.h"
 #include "core/vi.h"
 
 #define COMPLETIONS_MAX                                                                            \
@@ -136,7 +137,7 @@ int client_describe(struct client *client)
         return CARRICK_ERR_INVALID;
     client->left_out = status == CARRICK_ERR_STATE && client->isolated;
     if (client->left_out)
-        client->need = (struct client_need){0};
+        client->need = (struct client_need){.terms = ""};
     if (status != CARRICK_OK)
         return status;
     if (info.vis < 1 || info.vis > CARRICK_CLIENT_VIS_MAX ||
@@ -146,6 +147,9 @@ int client_describe(struct client *client)
         if (client->wants[i].bytes == 0 || client->wants[i].access == CARRICK_ACCESS_LOCAL ||
             client->wants[i].access > (CARRICK_ACCESS_REMOTE_READ | CARRICK_ACCESS_REMOTE_WRITE))
             return CARRICK_ERR_INVALID;
+    client->need.terms = info.terms != NULL ? info.terms : "";
+    if (!terms_are_sound(client->need.terms, strnlen(client->need.terms, CARRICK_CLIENT_TERMS_MAX)))
+        return CARRICK_ERR_INVALID;
     snprintf(client->need.name, sizeof(client->need.name), "%s", client->config->name);
     client->need.version = info.version;
     client->need.vis = info.vis;

@@ -109,7 +109,7 @@ static void link_readable(void *arg, uint32_t events)
     // What the partner writes and reads here brings no event, but it is what polling is for.
     if (link->manager->section->poll_us != 0)
         link->manager->active_ns = env_now_ns(link->manager->env);
-    manager_poll(link->manager);
+    manager_poll_link(link->manager, link);
 }
 
 // From a transport without a descriptor, or for what could not be done inside a poll.

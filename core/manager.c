@@ -331,7 +331,7 @@ void manager_destroy(struct manager *manager)
 
 // ---- running
 
-unsigned manager_poll(struct manager *manager)
+static unsigned poll_links(struct manager *manager, struct link *links, uint32_t link_count)
 {
     uint64_t began_ns, now_ns;
     unsigned count = 0;
@@ -340,8 +340,8 @@ unsigned manager_poll(struct manager *manager)
         return 0;
     manager->polling = true;
     began_ns = env_now_ns(manager->env);
-    for (uint32_t i = 0; i < manager->link_count; i++)
-        count += link_poll(&manager->links[i]);
+    for (uint32_t i = 0; i < link_count; i++)
+        count += link_poll(&links[i]);
     clients_flush(manager);
     manager->polling = false;
     now_ns = env_now_ns(manager->env);
@@ -352,9 +352,20 @@ unsigned manager_poll(struct manager *manager)
     // A device may have more to do although this poll brought no event: only arming tells. A loop that goes on
     // polling does not arm: the device would look at its descriptors each time, and wake one that nobody waits for.
     if (manager_spin_until_ns(manager) <= now_ns)
-        for (uint32_t i = 0; i < manager->link_count; i++)
-            link_arm(&manager->links[i]);
+        for (uint32_t i = 0; i < link_count; i++)
+            link_arm(&links[i]);
     return count;
+}
+
+unsigned manager_poll(struct manager *manager)
+{
+    return poll_links(manager, manager->links, manager->link_count);
+}
+
+unsigned manager_poll_link(struct manager *manager, struct link *link)
+{
+    return manager_spin_until_ns(manager) > env_now_ns(manager->env) ? manager_poll(manager)
+                                                                     : poll_links(manager, link, 1);
 }
 
 uint64_t manager_spin_until_ns(struct manager *manager)

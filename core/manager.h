@@ -11,6 +11,7 @@
 #include "core/loader.h"
 
 struct json_object;
+struct link;
 struct manager;
 
 // Who runs clients as processes of their own. The core sees a stand-in with the operations of any client, whose describe
@@ -66,6 +67,8 @@ void manager_destroy(struct manager *manager);
 // Polls the devices once and does what follows. Returns the number of events. Called by the loop when it spins;
 // otherwise the manager calls it itself from its watches.
 unsigned manager_poll(struct manager *manager);
+// The same for the link whose device has something, when nobody spins: the others' devices say so themselves.
+unsigned manager_poll_link(struct manager *manager, struct link *link);
 
 // Until when the loop is to spin on manager_poll rather than sleep (poll_us after the last event); 0: it may sleep.
 uint64_t manager_spin_until_ns(struct manager *manager);

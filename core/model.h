@@ -42,7 +42,7 @@
 #define POOL_RESERVE 128u            // of them only for its own messages
 #define POOL_BUFFER_BYTES 4352u
 #define VI_DEPTH 256u // operations that a VI holds
-#define CAUSE_BYTES 160u
+#define CAUSE_BYTES 320u
 
 struct manager;
 struct link;
@@ -415,10 +415,7 @@ struct session {
     struct ending reason;   // of the end that is under way
     struct ending last_end;
     struct ending refused; // the last refusal, until a session is UP
-    struct client_need *partner_clients;
-    uint32_t partner_client_count;
-    struct client_region_need *partner_regions;
-    uint32_t partner_region_count;
+    struct client_info partner_clients;
 };
 
 // ---- the manager

@@ -130,13 +130,14 @@ void session_end(struct manager *manager, uint32_t reason, const char *text)
 void session_refused(struct manager *manager, bool by_partner, uint32_t reason, const char *text)
 {
     struct ending *refused = &manager->session.refused;
-    bool again = refused->reason == reason && refused->by_partner == by_partner;
+    bool again = refused->reason == reason; // by either: both find what does not agree
 
     if (reason == CARRICK_REASON_DUPLICATE || reason == CARRICK_REASON_NOT_READY ||
         reason == CARRICK_REASON_STALE_SESSION)
         return; // passing states of two nodes that meet; the next attempt settles them
-    *refused = (struct ending){
-        .reason = reason, .by_partner = by_partner, .at_ns = env_now_ns(manager->env)};
+    *refused = (struct ending){.reason = reason,
+                               .by_partner = by_partner,
+                               .at_ns = again ? refused->at_ns : env_now_ns(manager->env)};
     snprintf(refused->text, sizeof(refused->text), "%s", text);
     if (!again)
         log_record(manager->env, CARRICK_LOG_WARNING, "session-refused", manager->section->name,

@@ -393,6 +393,8 @@ static void up_enter(struct manager *manager)
     session->was_up = true;
     session->failures = 0;
     session->refused = (struct ending){0};
+    // The link may still wait for keys. What was before this session has no part in how long it has been without one.
+    session->lost_since_ns = 0;
     session_links_changed(manager);
     log_record(manager->env, CARRICK_LOG_NOTICE, "session-up", manager->section->name, NULL,
                "session %016llx with %s is up, protocol version %u",

@@ -9,9 +9,11 @@
 
 #include "core/client.h"
 #include "core/link.h"
+#include "core/names.h"
 #include "core/probe.h"
 #include "core/region.h"
 #include "core/session.h"
+#include "core/terms.h"
 #include "core/vi.h"
 
 static int by_name(const void *a, const void *b)
@@ -33,7 +35,7 @@ int session_clients_tell(struct manager *manager, size_t *length)
 {
     struct client *sorted[CLIENTS_MAX];
     struct client_need needs[CLIENTS_MAX];
-    struct client_region_need *regions;
+    struct client_info info = {.clients = needs};
     uint32_t known = clients_sorted(manager, sorted), count = 0, region_count = 0;
     int status;
 
@@ -54,17 +56,17 @@ int session_clients_tell(struct manager *manager, size_t *length)
         region_count += needs[count].region_count;
         count++;
     }
-    regions = calloc(region_count + 1u, sizeof(*regions));
-    if (regions == NULL)
+    info.client_count = count;
+    info.regions = calloc(region_count + 1u, sizeof(*info.regions));
+    if (info.regions == NULL)
         return CARRICK_ERR_NO_MEMORY;
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t j = 0; j < needs[i].region_count; j++)
-            regions[needs[i].region_first + j] = (struct client_region_need){
+            info.regions[needs[i].region_first + j] = (struct client_region_need){
                 .bytes = sorted[i]->wants[j].bytes, .access = sorted[i]->wants[j].access};
-    *length = client_info_put(needs, count, regions,
-                              region_at(manager->scratch, INBOX_CLIENT_INFO_OFFSET),
+    *length = client_info_put(&info, region_at(manager->scratch, INBOX_CLIENT_INFO_OFFSET),
                               CLIENT_INFO_BYTES_MAX);
-    free(regions);
+    free(info.regions);
     manager->session.told_clients = *length != 0;
     return *length == 0 ? CARRICK_ERR_LIMIT : CARRICK_OK;
 }
@@ -73,15 +75,14 @@ int session_clients_take(struct manager *manager, const void *data, size_t lengt
 {
     struct session *session = &manager->session;
 
-    return client_info_get(data, length, &session->partner_clients, &session->partner_client_count,
-                           &session->partner_regions, &session->partner_region_count);
+    return client_info_get(data, length, &session->partner_clients);
 }
 
 static struct client_need *partner_need(const struct session *session, const char *name)
 {
-    for (uint32_t i = 0; i < session->partner_client_count; i++)
-        if (strcmp(session->partner_clients[i].name, name) == 0)
-            return &session->partner_clients[i];
+    for (uint32_t i = 0; i < session->partner_clients.client_count; i++)
+        if (strcmp(session->partner_clients.clients[i].name, name) == 0)
+            return &session->partner_clients.clients[i];
     return NULL;
 }
 
@@ -110,7 +111,7 @@ static void clients_match(struct manager *manager)
             continue;
         }
         client->partner_need = *need;
-        client->partner_wants = session->partner_regions + need->region_first;
+        client->partner_wants = session->partner_clients.regions + need->region_first;
         client->rank = manager->ranked_count;
         client->there_first = there;
         there += client->need.region_count;
@@ -169,9 +170,12 @@ static int here_make_all(struct client *client)
     for (uint32_t i = client->here_count; i < count; i++)
         here[i] = NULL;
     client->here_count = count;
-    for (uint32_t i = 0; i < count; i++)
-        if (here_make(client, i) != CARRICK_OK)
-            return CARRICK_ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < count; i++) {
+        int status = here_make(client, i);
+
+        if (status != CARRICK_OK)
+            return status;
+    }
     return CARRICK_OK;
 }
 
@@ -222,10 +226,6 @@ static bool memory_is_allowed(struct manager *manager, char *why, size_t size)
     }
     snprintf(why, size, "%llu MiB asked for; partner_memory_mib allows %u: raise it on node %s",
              asked_mib, manager->section->partner_memory_mib, manager->node_name);
-    log_record(manager->env, CARRICK_LOG_ERROR, NULL, manager->section->name, NULL,
-               "the partner's clients ask for %llu bytes of memory in all, the configuration's "
-               "partner_memory_mib allows %u MiB: raise it on this node, or let them ask for less",
-               (unsigned long long)asked, manager->section->partner_memory_mib);
     return false;
 }
 
@@ -237,7 +237,9 @@ static int client_build(struct client *client)
 
     free(client->there_bytes);
     client->there_bytes = calloc(client->need.region_count + 1u, sizeof(*client->there_bytes));
-    if (client->there_bytes == NULL || status != CARRICK_OK)
+    if (status != CARRICK_OK)
+        return status;
+    if (client->there_bytes == NULL)
         return CARRICK_ERR_NO_MEMORY;
     for (uint32_t i = 0; i < client->need.region_count; i++)
         client->there_bytes[i] = client->wants[i].bytes;
@@ -283,7 +285,7 @@ int session_clients_provide(struct manager *manager)
             continue;
         for (uint32_t j = 0; j < need->region_count; j++) {
             const struct client_region_need *region =
-                &manager->session.partner_regions[need->region_first + j];
+                &manager->session.partner_clients.regions[need->region_first + j];
             struct carrick_region_want want = {
                 .struct_size = sizeof(want), .access = region->access, .bytes = region->bytes};
             struct carrick_region_backing backing = {.struct_size = sizeof(backing), .fd = -1};
@@ -296,10 +298,29 @@ int session_clients_provide(struct manager *manager)
     return status;
 }
 
+static bool terms_agree(const struct manager *manager, char *why, size_t size)
+{
+    struct terms_difference difference;
+
+    for (uint32_t i = 0; i < manager->ranked_count; i++) {
+        const struct client *client = manager->ranked[i];
+
+        if (!terms_differ(client->need.terms, client->partner_need.terms, &difference))
+            continue;
+        snprintf(why, size, "client %s, %.*s: %s has \"%.*s\", %s has \"%.*s\"; make them the same",
+                 client->config->name, difference.key.bytes, difference.key.at, manager->node_name,
+                 difference.here.bytes, difference.here.at, manager->partner_name,
+                 difference.there.bytes, difference.there.at);
+        return false;
+    }
+    return true;
+}
+
 uint32_t session_clients_build(struct manager *manager, char *why, size_t size)
 {
     clients_match(manager);
-    snprintf(why, size, "what the partner's clients ask for cannot be built");
+    if (!terms_agree(manager, why, size))
+        return CARRICK_REASON_CONFIGURATION;
     if (!memory_is_allowed(manager, why, size))
         return CARRICK_REASON_RESOURCES;
     for (uint32_t i = 0; i < manager->ranked_count; i++)
@@ -307,11 +328,13 @@ uint32_t session_clients_build(struct manager *manager, char *why, size_t size)
     for (uint32_t i = 0; i < manager->ranked_count; i++) {
         struct client *client = manager->ranked[i];
 
-        if (client_build(client) != CARRICK_OK) {
-            log_record(manager->env, CARRICK_LOG_ERROR, NULL, manager->section->name,
-                       client->config->name,
-                       "cannot give what the partner's client asks for: %u VIs, %u regions",
-                       client->partner_need.vis, client->partner_need.region_count);
+        int status = client_build(client);
+
+        if (status != CARRICK_OK) {
+            snprintf(why, size,
+                     "client %s cannot give what the partner's asks for, %u VIs and %u regions: %s",
+                     client->config->name, client->partner_need.vis,
+                     client->partner_need.region_count, status_name(status));
             return CARRICK_REASON_RESOURCES;
         }
         here_register_all(client);
@@ -323,11 +346,7 @@ void session_clients_forget(struct manager *manager)
 {
     struct session *session = &manager->session;
 
-    free(session->partner_clients);
-    free(session->partner_regions);
-    session->partner_clients = NULL;
-    session->partner_regions = NULL;
-    session->partner_client_count = session->partner_region_count = 0;
+    client_info_free(&session->partner_clients);
     for (uint32_t i = 0; i < manager->client_count; i++) {
         manager->clients[i].matched = false;
         manager->clients[i].partner_wants = NULL;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/terms.h"
 #include "core/wire.h"
 
 #define PEER_INFO_MAGIC 0x50525243u   // "CRRP"
@@ -100,42 +101,62 @@ int ready_info_get(const void *data, size_t length, struct ready_info *info)
 }
 
 // Client information: magic 4, clients 4, regions 4, reserved 4; per client name 32, version 4, VIs 4, region count 4,
-// reserved 4; then per region bytes 8, access 4, reserved 4, in the order of the clients.
+// bytes of terms 4; then per region bytes 8, access 4, reserved 4, in the order of the clients; then the terms of each.
 enum {
     CLIENT_HEADER_BYTES = 16,
     CLIENT_ENTRY_BYTES = 48,
     REGION_ENTRY_BYTES = 16,
 };
 
-size_t client_info_put(const struct client_need *clients, uint32_t client_count,
-                       const struct client_region_need *regions, uint8_t *out, size_t room)
+static size_t client_info_bytes(const struct client_info *info)
 {
+    size_t bytes = CLIENT_HEADER_BYTES + (size_t)info->client_count * CLIENT_ENTRY_BYTES;
+
+    for (uint32_t i = 0; i < info->client_count; i++)
+        bytes += (size_t)info->clients[i].region_count * REGION_ENTRY_BYTES +
+                 strlen(info->clients[i].terms);
+    return bytes;
+}
+
+static uint8_t *regions_put(const struct client_region_need *regions, uint32_t count, uint8_t *at)
+{
+    for (uint32_t i = 0; i < count; i++, at += REGION_ENTRY_BYTES) {
+        put_u64(at, regions[i].bytes);
+        put_u32(at + 8, regions[i].access);
+    }
+    return at;
+}
+
+size_t client_info_put(const struct client_info *info, uint8_t *out, size_t room)
+{
+    size_t length = client_info_bytes(info);
     uint32_t region_count = 0;
-    size_t length;
     uint8_t *at = out + CLIENT_HEADER_BYTES;
 
-    for (uint32_t i = 0; i < client_count; i++)
-        region_count += clients[i].region_count;
-    length = CLIENT_HEADER_BYTES + (size_t)client_count * CLIENT_ENTRY_BYTES +
-             (size_t)region_count * REGION_ENTRY_BYTES;
     if (length > room)
         return 0;
-
     memset(out, 0, length);
-    put_u32(out, CLIENT_INFO_MAGIC);
-    put_u32(out + 4, client_count);
-    put_u32(out + 8, region_count);
-    for (uint32_t i = 0; i < client_count; i++, at += CLIENT_ENTRY_BYTES) {
-        name_put(at, clients[i].name);
-        put_u32(at + 32, clients[i].version);
-        put_u32(at + 36, clients[i].vis);
-        put_u32(at + 40, clients[i].region_count);
+    for (uint32_t i = 0; i < info->client_count; i++, at += CLIENT_ENTRY_BYTES) {
+        const struct client_need *client = &info->clients[i];
+
+        name_put(at, client->name);
+        put_u32(at + 32, client->version);
+        put_u32(at + 36, client->vis);
+        put_u32(at + 40, client->region_count);
+        put_u32(at + 44, (uint32_t)strlen(client->terms));
+        region_count += client->region_count;
     }
-    for (uint32_t i = 0; i < client_count; i++) {
-        for (uint32_t j = 0; j < clients[i].region_count; j++, at += REGION_ENTRY_BYTES) {
-            put_u64(at, regions[clients[i].region_first + j].bytes);
-            put_u32(at + 8, regions[clients[i].region_first + j].access);
-        }
+    put_u32(out, CLIENT_INFO_MAGIC);
+    put_u32(out + 4, info->client_count);
+    put_u32(out + 8, region_count);
+    for (uint32_t i = 0; i < info->client_count; i++)
+        at = regions_put(info->regions + info->clients[i].region_first,
+                         info->clients[i].region_count, at);
+    for (uint32_t i = 0; i < info->client_count; i++) {
+        size_t bytes = strlen(info->clients[i].terms);
+
+        memcpy(at, info->clients[i].terms, bytes);
+        at += bytes;
     }
     return length;
 }
@@ -150,20 +171,21 @@ static bool client_entry_get(const uint8_t *at, uint32_t region_first, struct cl
            client->region_count <= CARRICK_CLIENT_REGIONS_MAX;
 }
 
-static bool clients_get(const uint8_t *at, struct client_need *clients, uint32_t client_count,
-                        uint32_t region_count)
+static bool clients_get(const uint8_t *at, struct client_info *info)
 {
     uint32_t region_first = 0;
 
-    for (uint32_t i = 0; i < client_count; i++, at += CLIENT_ENTRY_BYTES) {
-        if (!client_entry_get(at, region_first, &clients[i]) ||
-            clients[i].region_count > region_count - region_first)
+    for (uint32_t i = 0; i < info->client_count; i++, at += CLIENT_ENTRY_BYTES) {
+        struct client_need *client = &info->clients[i];
+
+        if (!client_entry_get(at, region_first, client) ||
+            client->region_count > info->region_count - region_first)
             return false;
-        if (i > 0 && strcmp(clients[i - 1].name, clients[i].name) >= 0)
+        if (i > 0 && strcmp(info->clients[i - 1].name, client->name) >= 0)
             return false;
-        region_first += clients[i].region_count;
+        region_first += client->region_count;
     }
-    return region_first == region_count;
+    return region_first == info->region_count;
 }
 
 static bool regions_get(const uint8_t *at, struct client_region_need *regions, uint32_t count)
@@ -179,42 +201,67 @@ static bool regions_get(const uint8_t *at, struct client_region_need *regions, u
     return true;
 }
 
-int client_info_get(const void *data, size_t length, struct client_need **clients_out,
-                    uint32_t *client_count_out, struct client_region_need **regions_out,
-                    uint32_t *region_count_out)
+// entries: the clients' places in the table, where the lengths are; `at` and `left`: the terms, to the end of the table.
+static bool terms_get(const uint8_t *entries, const uint8_t *at, size_t left,
+                      struct client_info *info)
 {
-    const uint8_t *in = data;
-    uint32_t client_count, region_count;
-    struct client_need *clients;
-    struct client_region_need *regions;
+    char *to = info->terms;
 
+    for (uint32_t i = 0; i < info->client_count; i++, entries += CLIENT_ENTRY_BYTES) {
+        uint32_t bytes = get_u32(entries + 44);
+
+        if (bytes > left || !terms_are_sound((const char *)at, bytes))
+            return false;
+        memcpy(to, at, bytes);
+        to[bytes] = '\0';
+        info->clients[i].terms = to;
+        to += bytes + 1;
+        at += bytes;
+        left -= bytes;
+    }
+    return left == 0;
+}
+
+int client_info_get(const void *data, size_t length, struct client_info *info)
+{
+    const uint8_t *in = data, *regions, *terms;
+    size_t fixed;
+
+    *info = (struct client_info){0};
     if (length < CLIENT_HEADER_BYTES || get_u32(in) != CLIENT_INFO_MAGIC)
         return CARRICK_ERR_PROTOCOL;
-    client_count = get_u32(in + 4);
-    region_count = get_u32(in + 8);
+    info->client_count = get_u32(in + 4);
+    info->region_count = get_u32(in + 8);
     // Both counts are bounded by the length before they are used to allocate.
-    if (client_count > length / CLIENT_ENTRY_BYTES || region_count > length / REGION_ENTRY_BYTES ||
-        length != CLIENT_HEADER_BYTES + (size_t)client_count * CLIENT_ENTRY_BYTES +
-                      (size_t)region_count * REGION_ENTRY_BYTES)
+    if (info->client_count > length / CLIENT_ENTRY_BYTES ||
+        info->region_count > length / REGION_ENTRY_BYTES)
         return CARRICK_ERR_PROTOCOL;
+    regions = in + CLIENT_HEADER_BYTES + (size_t)info->client_count * CLIENT_ENTRY_BYTES;
+    fixed = (size_t)(regions - in) + (size_t)info->region_count * REGION_ENTRY_BYTES;
+    if (fixed > length)
+        return CARRICK_ERR_PROTOCOL;
+    terms = in + fixed;
 
-    clients = calloc(client_count + 1u, sizeof(*clients));
-    regions = calloc(region_count + 1u, sizeof(*regions));
-    if (clients == NULL || regions == NULL) {
-        free(clients);
-        free(regions);
+    info->clients = calloc(info->client_count + 1u, sizeof(*info->clients));
+    info->regions = calloc(info->region_count + 1u, sizeof(*info->regions));
+    info->terms = malloc(length - fixed + info->client_count + 1u);
+    if (info->clients == NULL || info->regions == NULL || info->terms == NULL) {
+        client_info_free(info);
         return CARRICK_ERR_NO_MEMORY;
     }
-    if (!clients_get(in + CLIENT_HEADER_BYTES, clients, client_count, region_count) ||
-        !regions_get(in + CLIENT_HEADER_BYTES + (size_t)client_count * CLIENT_ENTRY_BYTES, regions,
-                     region_count)) {
-        free(clients);
-        free(regions);
+    if (!clients_get(in + CLIENT_HEADER_BYTES, info) ||
+        !regions_get(regions, info->regions, info->region_count) ||
+        !terms_get(in + CLIENT_HEADER_BYTES, terms, length - fixed, info)) {
+        client_info_free(info);
         return CARRICK_ERR_PROTOCOL;
     }
-    *clients_out = clients;
-    *client_count_out = client_count;
-    *regions_out = regions;
-    *region_count_out = region_count;
     return CARRICK_OK;
+}
+
+void client_info_free(struct client_info *info)
+{
+    free(info->clients);
+    free(info->regions);
+    free(info->terms);
+    *info = (struct client_info){0};
 }

@@ -12,7 +12,7 @@
 
 enum table_kind {
     TABLE_PEER_INFO = 1,   // versions, who we are, hash of what must agree (claim 14, 16)
-    TABLE_CLIENT_INFO = 2, // per client: name, VIs, memory (claims 17 to 19)
+    TABLE_CLIENT_INFO = 2, // per client: name, VIs, memory, terms (claims 17 to 19)
     TABLE_READY = 3,
     TABLE_KIND_COUNT
 };
@@ -63,16 +63,23 @@ struct client_need {
     uint32_t vis;
     uint32_t region_first; // index of its first region in the table's array of them
     uint32_t region_count;
+    const char *terms; // terms.h; never NULL
 };
 
-// Returns the length, or 0 when it does not fit into CLIENT_INFO_BYTES_MAX.
-size_t client_info_put(const struct client_need *clients, uint32_t client_count,
-                       const struct client_region_need *regions, uint8_t *out, size_t room);
-// Allocates both arrays, bounded by the length of the data; the caller frees them. Client names come in rising order,
-// each once, with at least one VI and no more regions than a client may have.
-int client_info_get(const void *data, size_t length, struct client_need **clients,
-                    uint32_t *client_count, struct client_region_need **regions,
-                    uint32_t *region_count);
+struct client_info {
+    struct client_need *clients;
+    uint32_t client_count;
+    struct client_region_need *regions;
+    uint32_t region_count;
+    char *terms; // of all of them, of one that was read
+};
+
+// Returns the length, or 0 when it does not fit into room.
+size_t client_info_put(const struct client_info *info, uint8_t *out, size_t room);
+// Allocates, bounded by the length of the data; ended by client_info_free. Client names come in rising order, each once,
+// with at least one VI, no more regions than a client may have, and sound terms. After an error there is nothing to free.
+int client_info_get(const void *data, size_t length, struct client_info *info);
+void client_info_free(struct client_info *info); // also of one that is all zero
 
 // ---- messages on the control lane
 
@@ -95,7 +102,7 @@ enum message_type {
 #define MESSAGE_BYTES_MAX 4096u
 #define MESSAGE_KEYS_MAX 128u // in one message
 #define MESSAGE_LANES_MAX 8u
-#define MESSAGE_TEXT_MAX 160u
+#define MESSAGE_TEXT_MAX 320u
 
 struct message {
     uint16_t type;    // enum message_type

@@ -47,6 +47,7 @@ static int describe(struct carrick_client *client, struct carrick_client_info *i
     info->vis = client->vis_wanted;
     info->version = client->version;
     info->region_count = client->want_count;
+    info->terms = client->terms;
     for (uint32_t i = 0; i < client->want_count && i < info->region_max; i++) {
         info->wants[i].access = client->wants[i].access;
         info->wants[i].bytes = client->wants[i].bytes;
@@ -293,6 +294,7 @@ static void client_free(struct carrick_client *client)
     free(client->config);
     free(client->regions);
     free(client->wants);
+    free(client->terms);
     free(client->provided);
     free(client->vis);
     free(client);

@@ -97,6 +97,7 @@ struct carrick_client {
     int describe_status;
     uint32_t vis_wanted, version, want_count;
     struct channel_want *wants;
+    char *terms;
     struct provided *provided; // [CARRICK_CLIENT_REGIONS_MAX]
     bool left_out;             // the session has to be brought up again to have it
     bool

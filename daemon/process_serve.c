@@ -237,10 +237,12 @@ static void created(struct carrick_client *client, const struct channel_message 
 
 static void described(struct carrick_client *client, const struct channel_message *message)
 {
+    uint64_t wants_bytes = message->d * sizeof(struct channel_want);
+
     if (client->described != ASKED_WAITS)
         return;
-    if (message->d > CARRICK_CLIENT_REGIONS_MAX ||
-        message->length != message->d * sizeof(struct channel_want) || message->b > UINT32_MAX) {
+    if (message->d > CARRICK_CLIENT_REGIONS_MAX || message->length < wants_bytes ||
+        message->length - wants_bytes > CARRICK_CLIENT_TERMS_MAX || message->b > UINT32_MAX) {
         process_fail(client->process, "described a client in a way that cannot be");
         return;
     }
@@ -254,7 +256,11 @@ static void described(struct carrick_client *client, const struct channel_messag
     client->vis_wanted = (uint32_t)message->b;
     client->version = (uint32_t)message->c;
     client->want_count = (uint32_t)message->d;
-    memcpy(client->wants, message->body, message->length);
+    memcpy(client->wants, message->body, wants_bytes);
+    free(client->terms);
+    client->terms = strndup(message->body + wants_bytes, message->length - wants_bytes);
+    if (client->terms == NULL)
+        client->describe_status = CARRICK_ERR_NO_MEMORY;
 }
 
 // Memory that its owner could make shorter would end this process at the next access.

@@ -39,7 +39,7 @@ enum channel_type {
     CHANNEL_HELLO = 64, // a: CHANNEL_VERSION
     CHANNEL_CREATED,    // a: status, b: errno; body: pointer, text
     CHANNEL_CALL,       // a: enum channel_call; b, c: arguments; body: a path
-    CHANNEL_DESCRIBED,  // a: status, b: vis, c: version, d: count; body: struct channel_want[]
+    CHANNEL_DESCRIBED, // a: status, b: vis, c: version, d: count; body: struct channel_want[], terms
     CHANNEL_PROVIDED, // a: index, b: status, c: offset, d: region, CHANNEL_NO_REGION (with a descriptor, or fresh)
     CHANNEL_REPLY, // a: token, b: status, c: whether the body is JSON
     CHANNEL_LOG,   // a: level; body: text

@@ -168,7 +168,7 @@ static void describe(struct hosted *hosted)
         .wants = hosted->wants,
     };
     struct channel_message message = {.type = CHANNEL_DESCRIBED, .client = hosted->index};
-    struct channel_want wants[CARRICK_CLIENT_REGIONS_MAX];
+    char body[CARRICK_CLIENT_REGIONS_MAX * sizeof(struct channel_want) + CARRICK_CLIENT_TERMS_MAX];
     int status;
 
     memset(hosted->wants, 0, CARRICK_CLIENT_REGIONS_MAX * sizeof(*hosted->wants));
@@ -178,16 +178,24 @@ static void describe(struct hosted *hosted)
         status = CARRICK_ERR_LIMIT;
     hosted->want_count = status == CARRICK_OK ? info.region_count : 0;
     for (uint32_t i = 0; i < hosted->want_count; i++) {
-        wants[i] = (struct channel_want){.access = hosted->wants[i].access,
-                                         .bytes = hosted->wants[i].bytes};
+        const struct channel_want want = {.access = hosted->wants[i].access,
+                                          .bytes = hosted->wants[i].bytes};
+
+        memcpy(body + i * sizeof(want), &want, sizeof(want));
         hosted->there_bytes[i] = hosted->wants[i].bytes;
     }
     message.a = (uint64_t)status;
     message.b = info.vis;
     message.c = info.version;
     message.d = hosted->want_count;
-    message.body = (char *)wants;
-    message.length = hosted->want_count * sizeof(wants[0]);
+    message.body = body;
+    message.length = hosted->want_count * sizeof(struct channel_want);
+    if (status == CARRICK_OK && info.terms != NULL) {
+        size_t bytes = strnlen(info.terms, CARRICK_CLIENT_TERMS_MAX);
+
+        memcpy(body + message.length, info.terms, bytes);
+        message.length += bytes;
+    }
     host_send(hosted->process, &message);
 }
 

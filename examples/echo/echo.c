@@ -468,8 +468,12 @@ static int echo_command(struct carrick_client *echo, const char *word, const cha
         echo->host->command_reply(echo->host, token, CARRICK_OK, "\"counters are 0\"");
         return CARRICK_OK;
     }
-    if (strcmp(word, "ping") != 0)
-        return CARRICK_ERR_NOT_SUPPORTED; // the core says so; no reply of ours then
+    if (strcmp(word, "ping") != 0) {
+        // With CARRICK_ERR_NOT_SUPPORTED returned and no reply the core would say so, but not which words there are.
+        reply_error(echo, token, CARRICK_ERR_NOT_SUPPORTED,
+                    "echo does not know this command; it knows: stats, reset, ping");
+        return CARRICK_OK;
+    }
     take_new_config(echo);
     if (!echo->vi || echo->ending || !echo->partner_is_echo) {
         reply_error(echo, token, CARRICK_ERR_STATE, "there is no session with the partner's echo");

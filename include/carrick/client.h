@@ -40,6 +40,7 @@ extern "C" {
 #define CARRICK_CLIENT_REGIONS_MAX 1024u // regions that one client may ask for at the partner
 #define CARRICK_CLIENT_VIS_MAX 4096u     // VIs of one client
 #define CARRICK_SEND_BYTES_MAX 4096u     // longest send
+#define CARRICK_CLIENT_TERMS_MAX 16384u  // bytes of a client's terms, with the NUL
 
 struct carrick_client;
 struct carrick_region;
@@ -62,6 +63,12 @@ struct carrick_client_info {
     uint32_t region_max;   // room in wants
     uint32_t reserved;
     struct carrick_region_want *wants; // stride is wants->struct_size
+    // Since ABI 1.1. What must be the same on both nodes of what this client was configured with: lines "KEY: VALUE" of
+    // printable ASCII, each ended by a line feed, each key once, in all CARRICK_CLIENT_TERMS_MAX bytes with the NUL. Where both
+    // nodes have the client and a key, and the values differ, both refuse the session (CARRICK_REASON_CONFIGURATION), and
+    // tell the operator the key and both values; a key that one alone has means nothing. The client's own text, unchanged
+    // until the next describe or destroy; NULL: none.
+    const char *terms;
 };
 
 // The memory behind one region that the partner's client asked for.
@@ -277,7 +284,8 @@ struct carrick_client_ops {
                    const struct carrick_region_want *want, struct carrick_region_backing *backing);
     // Needed by a client that opens or closes VIs, or whose partner does: a handle is gone after CARRICK_VI_CLOSED.
     void (*vi_changed)(struct carrick_client *client, struct carrick_vi *vi, uint32_t state);
-    // The client's own state as one JSON object for `carrick clients`, into text, NUL-ended within size.
+    // The client's own state as one JSON object for `carrick clients`, into text, NUL-ended within size. A member "trouble",
+    // if there is one, says why it is not of use as it stands: `carrick status` tells the node as DEGRADED by it.
     void (*describe_state)(struct carrick_client *client, char *text, size_t size);
     // An operator's command, `carrick client NAME WORD [JSON]`. Answer with host->command_reply, now or later; one that
     // is not answered within 30 s is answered for the client with a timeout. Each is logged with who gave it, but for

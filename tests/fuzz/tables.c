@@ -9,6 +9,7 @@
 #include "core/handshake.h"
 #include "core/status_line.h"
 #include "core/tables.h"
+#include "core/terms.h"
 
 static void must(bool holds)
 {
@@ -19,25 +20,27 @@ static void must(bool holds)
 static void fuzz_client_info(const uint8_t *data, size_t length)
 {
     static uint8_t again[CLIENT_INFO_BYTES_MAX];
-    struct client_need *clients;
-    struct client_region_need *regions;
-    uint32_t client_count, region_count, regions_of_clients = 0;
+    struct terms_difference difference;
+    struct client_info info;
+    uint32_t regions_of_clients = 0;
 
-    if (client_info_get(data, length, &clients, &client_count, &regions, &region_count) !=
-        CARRICK_OK)
+    if (client_info_get(data, length, &info) != CARRICK_OK)
         return;
-    for (uint32_t i = 0; i < client_count; i++) {
-        must(clients[i].name[0] != '\0' && clients[i].vis >= 1);
-        must(strnlen(clients[i].name, sizeof(clients[i].name)) < sizeof(clients[i].name));
-        must(i == 0 || strcmp(clients[i - 1].name, clients[i].name) < 0);
-        must(clients[i].region_first == regions_of_clients);
-        regions_of_clients += clients[i].region_count;
+    for (uint32_t i = 0; i < info.client_count; i++) {
+        const struct client_need *client = &info.clients[i];
+
+        must(client->name[0] != '\0' && client->vis >= 1);
+        must(strnlen(client->name, sizeof(client->name)) < sizeof(client->name));
+        must(i == 0 || strcmp(client[-1].name, client->name) < 0);
+        must(client->region_first == regions_of_clients);
+        must(terms_are_sound(client->terms, strlen(client->terms)));
+        terms_differ(client->terms, info.clients[0].terms, &difference);
+        regions_of_clients += client->region_count;
     }
-    must(regions_of_clients == region_count);
+    must(regions_of_clients == info.region_count);
     if (length <= sizeof(again))
-        must(client_info_put(clients, client_count, regions, again, sizeof(again)) == length);
-    free(clients);
-    free(regions);
+        must(client_info_put(&info, again, sizeof(again)) == length);
+    client_info_free(&info);
 }
 
 static void fuzz_message(const uint8_t *data, size_t length)

@@ -35,6 +35,7 @@ struct carrick_client {
     bool used;
     uint32_t vis; // 0: one
     uint32_t version;
+    const char *terms;
     uint32_t wants;
     struct carrick_region_want want[CARRICK_CLIENT_REGIONS_MAX];
     int describe_status, provide_status, command_status;
@@ -129,6 +130,7 @@ static int client_fake_describe(struct carrick_client *client, struct carrick_cl
     info->vis = client->vis == 0 ? 1 : client->vis;
     info->version = client->version;
     info->region_count = client->wants;
+    info->terms = client->terms;
     for (uint32_t i = 0; i < client->wants && i < info->region_max; i++) {
         struct carrick_region_want *want =
             (struct carrick_region_want *)((char *)info->wants + i * info->wants->struct_size);

@@ -2,6 +2,8 @@
 //
 // Keys of regions: told over each link on its own, in whatever order the links deliver.
 #include "core/conn.h"
+#include "core/link.h"
+#include "core/session.h"
 #include "tests/unit/fake_world.h"
 
 static struct carrick_client *a, *b;
@@ -94,4 +96,35 @@ Test(session_keys, before_anything_was_asked_for_there_are_none)
     conn_keys_message(conn, &message);
     cr_assert(!conn_is_live(conn));
     FAKE_UNTIL(fake_is_up(&fake.a) && fake_is_up(&fake.b));
+}
+
+static void b_has_told_its_keys(bool told)
+{
+    for (unsigned i = 0; i < fake.links; i++) {
+        struct conn *conn = fake.b.manager->links[i].current;
+
+        conn->keys_sent = told;
+        conn_advance(conn);
+    }
+}
+
+// A link counts as up when the partner's keys are there, which may be after the session is.
+Test(session_keys, a_slow_bring_up_is_no_loss_of_links)
+{
+    struct session *session;
+
+    (void)conn_before_the_table();
+    session = &fake.a.manager->session;
+    FAKE_UNTIL(fake.b.manager->links[0].current != NULL &&
+               fake.b.manager->links[1].current != NULL);
+    b_has_told_its_keys(true);
+    session->lost_since_ns = 1; // there was no link before this session, and for long
+    FAKE_UNTIL(session->state == CARRICK_SESSION_UP);
+    cr_assert(!link_is_up(&fake.a.manager->links[0]) && !link_is_up(&fake.a.manager->links[1]));
+    cr_assert(session->lost_since_ns >= session->since_ns);
+    session_tick(fake.a.manager, session->since_ns + 1);
+    cr_assert_eq(session->state, CARRICK_SESSION_UP);
+    b_has_told_its_keys(false);
+    FAKE_UNTIL(fake_is_up(&fake.a) && fake_is_up(&fake.b));
+    cr_assert_eq(session->lost_since_ns, 0);
 }

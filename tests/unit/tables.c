@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/terms.h"
 #include "core/wire.h"
 
 static struct peer_info peer_make(void)
@@ -147,30 +148,40 @@ static const struct client_region_need regions[REGIONS] = {
 };
 
 static const struct client_need clients[CLIENTS] = {
-    {.name = "alpha", .version = 1, .vis = 1, .region_first = 0, .region_count = 2},
-    {.name = "beta", .version = 0xffffffff, .vis = 4096, .region_first = 2, .region_count = 0},
-    {.name = "gamma", .version = 3, .vis = 7, .region_first = 2, .region_count = 2},
+    {.name = "alpha", .version = 1, .vis = 1, .region_count = 2, .terms = "a: 1\nb: 2\n"},
+    {.name = "beta", .version = 0xffffffff, .vis = 4096, .region_first = 2, .terms = ""},
+    {.name = "gamma",
+     .version = 3,
+     .vis = 7,
+     .region_first = 2,
+     .region_count = 2,
+     .terms = "group g1: home alpha\n"},
+};
+
+static const struct client_info all = {
+    .clients = (struct client_need *)(uintptr_t)clients,
+    .client_count = CLIENTS,
+    .regions = (struct client_region_need *)(uintptr_t)regions,
+    .region_count = REGIONS,
 };
 
 static uint8_t table[CLIENT_INFO_BYTES_MAX];
-static struct client_need *got_clients;
-static struct client_region_need *got_regions;
-static uint32_t got_client_count, got_region_count;
+static struct client_info got;
 
 static int get(const void *bytes, size_t length)
 {
     uint8_t *copy = exactly(bytes, length);
-    int status = client_info_get(copy, length, &got_clients, &got_client_count, &got_regions,
-                                 &got_region_count);
+    int status = client_info_get(copy, length, &got);
 
     free(copy);
     if (status != CARRICK_OK)
         return status;
     // Whatever was believed agrees with itself.
-    for (uint32_t i = 0; i < got_client_count; i++) {
-        cr_assert_leq(got_clients[i].region_first, got_region_count);
-        cr_assert_leq(got_clients[i].region_count, got_region_count - got_clients[i].region_first);
-        cr_assert_lt(strlen(got_clients[i].name), sizeof(got_clients[i].name));
+    for (uint32_t i = 0; i < got.client_count; i++) {
+        cr_assert_leq(got.clients[i].region_first, got.region_count);
+        cr_assert_leq(got.clients[i].region_count, got.region_count - got.clients[i].region_first);
+        cr_assert_lt(strlen(got.clients[i].name), sizeof(got.clients[i].name));
+        cr_assert(terms_are_sound(got.clients[i].terms, strlen(got.clients[i].terms)));
     }
     return status;
 }
@@ -179,16 +190,13 @@ static int get_and_free(const void *bytes, size_t length)
 {
     int status = get(bytes, length);
 
-    if (status == CARRICK_OK) {
-        free(got_clients);
-        free(got_regions);
-    }
+    client_info_free(&got);
     return status;
 }
 
 static size_t put(void)
 {
-    size_t length = client_info_put(clients, CLIENTS, regions, table, sizeof(table));
+    size_t length = client_info_put(&all, table, sizeof(table));
 
     cr_assert_gt(length, 0);
     return length;
@@ -197,30 +205,30 @@ static size_t put(void)
 Test(tables, client_information_comes_back)
 {
     cr_assert_eq(get(table, put()), CARRICK_OK);
-    cr_assert_eq(got_client_count, CLIENTS);
-    cr_assert_eq(got_region_count, REGIONS);
+    cr_assert_eq(got.client_count, CLIENTS);
+    cr_assert_eq(got.region_count, REGIONS);
     for (unsigned i = 0; i < CLIENTS; i++) {
-        cr_assert_str_eq(got_clients[i].name, clients[i].name);
-        cr_assert_eq(got_clients[i].version, clients[i].version);
-        cr_assert_eq(got_clients[i].vis, clients[i].vis);
-        cr_assert_eq(got_clients[i].region_first, clients[i].region_first);
-        cr_assert_eq(got_clients[i].region_count, clients[i].region_count);
+        cr_assert_str_eq(got.clients[i].name, clients[i].name);
+        cr_assert_eq(got.clients[i].version, clients[i].version);
+        cr_assert_eq(got.clients[i].vis, clients[i].vis);
+        cr_assert_eq(got.clients[i].region_first, clients[i].region_first);
+        cr_assert_eq(got.clients[i].region_count, clients[i].region_count);
+        cr_assert_str_eq(got.clients[i].terms, clients[i].terms);
     }
     for (unsigned i = 0; i < REGIONS; i++) {
-        cr_assert_eq(got_regions[i].bytes, regions[i].bytes);
-        cr_assert_eq(got_regions[i].access, regions[i].access);
+        cr_assert_eq(got.regions[i].bytes, regions[i].bytes);
+        cr_assert_eq(got.regions[i].access, regions[i].access);
     }
-    free(got_clients);
-    free(got_regions);
+    client_info_free(&got);
 }
 
 Test(tables, no_client_at_all_is_information_too)
 {
-    size_t length = client_info_put(NULL, 0, NULL, table, sizeof(table));
+    size_t length = client_info_put(&(struct client_info){0}, table, sizeof(table));
 
     cr_assert_gt(length, 0);
     cr_assert_eq(get_and_free(table, length), CARRICK_OK);
-    cr_assert_eq(got_client_count, 0);
+    cr_assert_eq(got.client_count, 0);
 }
 
 Test(tables, client_information_cut_anywhere)
@@ -239,7 +247,8 @@ Test(tables, client_information_that_lies_about_its_counts)
     static const uint32_t lies[] = {
         0,          1,          2,          3,          4,          5,          6,    100,
         0x7fffffff, 0x80000000, 0xffffffff, 0x0fffffff, 0x10000000, 0x05555556, 5000, 65536};
-    static const unsigned counts[] = {4, 8, 16 + 40, 16 + 48 + 40, 16 + 96 + 40};
+    static const unsigned counts[] = {
+        4, 8, 16 + 40, 16 + 44, 16 + 48 + 40, 16 + 48 + 44, 16 + 96 + 40, 16 + 96 + 44};
     size_t length = put();
 
     for (unsigned i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
@@ -305,18 +314,78 @@ Test(tables, client_information_that_makes_no_sense)
     cr_assert_eq(get_and_free(table, length), CARRICK_ERR_PROTOCOL, "another magic");
 }
 
+Test(tables, terms_that_are_none)
+{
+    static const char *const bad[] = {"a\n", ": 1\n", "a:1\n", "a: 1", "a: \t\n", "a: 1\n\n", "\n"};
+    struct client_need one = {.name = "one", .vis = 1};
+    struct client_info info = {.clients = &one, .client_count = 1};
+
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        one.terms = bad[i];
+        cr_assert_eq(get_and_free(table, client_info_put(&info, table, sizeof(table))),
+                     CARRICK_ERR_PROTOCOL, "'%s' was believed", bad[i]);
+    }
+}
+
+Test(tables, terms_have_a_limit)
+{
+    static char terms[CARRICK_CLIENT_TERMS_MAX + 1];
+    struct client_need one = {.name = "one", .vis = 1, .terms = terms};
+    struct client_info info = {.clients = &one, .client_count = 1};
+
+    memset(terms, 'a', sizeof(terms) - 1);
+    memcpy(terms, "a: ", 3);
+    terms[CARRICK_CLIENT_TERMS_MAX - 2] = '\n';
+    terms[CARRICK_CLIENT_TERMS_MAX - 1] = '\0';
+    cr_assert_eq(get_and_free(table, client_info_put(&info, table, sizeof(table))), CARRICK_OK);
+    terms[CARRICK_CLIENT_TERMS_MAX - 2] = 'a';
+    terms[CARRICK_CLIENT_TERMS_MAX - 1] = '\n';
+    cr_assert_eq(get_and_free(table, client_info_put(&info, table, sizeof(table))),
+                 CARRICK_ERR_PROTOCOL);
+}
+
+static void terms_are(const char *here, const char *there, const char *key)
+{
+    struct terms_difference difference;
+
+    cr_assert_eq(terms_differ(here, there, &difference), key != NULL, "'%s' and '%s'", here, there);
+    if (key != NULL)
+        cr_assert(strlen(key) == (size_t)difference.key.bytes &&
+                  strncmp(difference.key.at, key, strlen(key)) == 0);
+}
+
+Test(tables, terms_that_differ)
+{
+    struct terms_difference difference;
+
+    terms_are("", "", NULL);
+    terms_are("a: 1\nb: 2\n", "b: 2\na: 1\n", NULL);
+    terms_are("a: 1\n", "", NULL); // what one alone has
+    terms_are("a: 1\n", "aa: 2\nba: 2\n", NULL);
+    terms_are("a: 1\n", "a: 12\n", "a");
+    terms_are("a: 12\n", "a: 1\n", "a");
+    terms_are("a: \n", "a: 1\n", "a");
+    terms_are("a: 1\ngroup g: home x\n", "group g: home y\na: 1\n", "group g");
+    cr_assert(terms_differ("k: here\n", "k: over there\n", &difference));
+    cr_assert_eq(difference.here.bytes, 4);
+    cr_assert_eq(difference.there.bytes, 10);
+    cr_assert_eq(strncmp(difference.there.at, "over there", 10), 0);
+}
+
 Test(tables, a_client_may_not_ask_for_more_regions_than_clients_may)
 {
     static struct client_region_need many[CARRICK_CLIENT_REGIONS_MAX + 1];
-    struct client_need one = {.name = "one", .vis = 1, .region_count = CARRICK_CLIENT_REGIONS_MAX};
+    struct client_need one = {
+        .name = "one", .vis = 1, .region_count = CARRICK_CLIENT_REGIONS_MAX, .terms = ""};
+    struct client_info info = {.clients = &one, .client_count = 1, .regions = many};
     size_t length;
 
     for (unsigned i = 0; i <= CARRICK_CLIENT_REGIONS_MAX; i++)
         many[i] = (struct client_region_need){.bytes = 1, .access = CARRICK_ACCESS_REMOTE_READ};
-    length = client_info_put(&one, 1, many, table, sizeof(table));
+    length = client_info_put(&info, table, sizeof(table));
     cr_assert_eq(get_and_free(table, length), CARRICK_OK);
     one.region_count++;
-    length = client_info_put(&one, 1, many, table, sizeof(table));
+    length = client_info_put(&info, table, sizeof(table));
     cr_assert_eq(get_and_free(table, length), CARRICK_ERR_PROTOCOL);
 }
 
@@ -327,11 +396,11 @@ Test(tables, what_does_not_fit_is_not_written)
 
     for (size_t i = 0; i < length; i++) {
         room = malloc(i == 0 ? 1 : i);
-        cr_assert_eq(client_info_put(clients, CLIENTS, regions, room, i), 0);
+        cr_assert_eq(client_info_put(&all, room, i), 0);
         free(room);
     }
     room = malloc(length);
-    cr_assert_eq(client_info_put(clients, CLIENTS, regions, room, length), length);
+    cr_assert_eq(client_info_put(&all, room, length), length);
     free(room);
 }
 
