@@ -48,8 +48,9 @@ enum carrick_proof {
 };
 
 enum carrick_capability {
-    CARRICK_CAP_NATIVE_FLUSH =
-        1, // flush is an operation of the hardware; else it is done by a read
+    // Flush is an operation of the hardware, where the partner's device has it as well; else it is done by a read. It proves
+    // no more by that: placed and visible, not kept over a loss of power.
+    CARRICK_CAP_NATIVE_FLUSH = 1,
     CARRICK_CAP_CONNECTOR_FIRST = 2, // the connecting side must be the first to send (iWARP)
     CARRICK_CAP_APPLIED_COUNT = 4, // CLOSED says how many of the partner's operations were applied
     CARRICK_CAP_ENCRYPTED = 8,     // what goes over the wire is encrypted

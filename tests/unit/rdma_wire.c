@@ -17,13 +17,14 @@ static const struct rdma_preface preface = {
     .scratch_base = UINT64_C(0x1122334455667788),
     .scratch_key = 0x99aabbcc,
     .scratch_bytes = 8,
+    .flags = RDMA_PREFACE_FLUSH,
 };
 
 Test(rdma_wire, preface)
 {
     static const uint8_t wanted[RDMA_WIRE_PREFACE_BYTES] = {
-        'C', 'R',  'R',  'D',  1,    1,    3,    0,    0,    0,    0x11, 0x00, 0,    64,   0,
-        16,  0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0x00, 0x08,
+        'C',  'R',  'R',  'D',  1,    1,    3,    0,    0,    0,    0x11, 0x00, 0,    64,   0, 16,
+        0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0x00, 0x08, 0, 1,
     };
     uint8_t bytes[RDMA_WIRE_PREFACE_BYTES + 3];
     struct rdma_preface back;
@@ -40,6 +41,7 @@ Test(rdma_wire, preface)
     cr_assert_eq(back.scratch_base, preface.scratch_base);
     cr_assert_eq(back.scratch_key, preface.scratch_key);
     cr_assert_eq(back.scratch_bytes, preface.scratch_bytes);
+    cr_assert_eq(back.flags, preface.flags);
     // Of another kind, or without the data that it announces.
     cr_assert_not(rdma_preface_get(bytes, sizeof bytes, RDMA_MARK_HELLO, &back));
     for (size_t length = 0; length < sizeof bytes; length++)

@@ -13,6 +13,7 @@
 //   rdma_dial.c      a thread for rdma_connect, where that waits for the partner
 //   rdma_job.c       what may block: queue pairs, buffers
 //   rdma_post.c      operations out           rdma_complete.c  completions and messages in
+//   rdma_flush.c     what proves that writes are placed: the hardware's flush, or a read
 //   rdma_wire.c      bytes of our own         rdma_config.c  sections      rdma_describe.c
 //
 // One completion queue serves all endpoints of a device: devices have few of them. Queue pairs are made beside the

@@ -67,10 +67,10 @@ static void operation_done(struct carrick_endpoint *e, struct rdma_operation *op
 static void sent(struct carrick_endpoint *e, const struct ibv_wc *wc)
 {
     struct rdma_operations *o = &e->operations;
-    uint64_t short_number = wc->wr_id & RDMA_NUMBER_CREDIT, number;
+    uint64_t number = rdma_work_number(o, wc->wr_id);
     struct rdma_operation *op;
 
-    if (short_number == RDMA_NUMBER_CREDIT) {
+    if ((wc->wr_id & RDMA_WORK_CREDIT) != 0) {
         o->signals--;
         o->credits_under_way--;
         if (wc->status != IBV_WC_SUCCESS)
@@ -79,7 +79,11 @@ static void sent(struct carrick_endpoint *e, const struct ibv_wc *wc)
             rdma_post_credits(e);
         return;
     }
-    number = o->told + ((short_number - o->told) & 0x7fffffff);
+    if ((wc->wr_id & RDMA_WORK_PART) != 0) {
+        if (wc->status != IBV_WC_SUCCESS)
+            failed(e, wc);
+        return;
+    }
     if (number >= o->issued)
         return; // of what was given up
     op = rdma_operation_at(e, number);
@@ -91,8 +95,8 @@ static void sent(struct carrick_endpoint *e, const struct ibv_wc *wc)
         failed(e, wc);
         return;
     }
-    if (op->kind == CARRICK_OP_READ || op->kind == CARRICK_OP_FLUSH)
-        o->reads--;
+    o->reads -= op->places;
+    op->places = 0;
     // Sends and writes end in order. A read may end after what was posted behind it, and speaks for itself.
     for (; o->swept < number; o->swept++) {
         struct rdma_operation *before = rdma_operation_at(e, o->swept);
@@ -197,7 +201,7 @@ void rdma_complete(struct carrick_device *device, const struct ibv_wc *wc, struc
         device->stale_completions++;
         return;
     }
-    if ((wc->wr_id & (UINT64_C(1) << 31)) != 0)
+    if ((wc->wr_id & RDMA_WORK_RECEIVE) != 0)
         received(e, wc);
     else
         sent(e, wc);

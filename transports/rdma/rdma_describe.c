@@ -54,11 +54,29 @@ static const char *state_name(const struct carrick_endpoint *e)
     return "closing";
 }
 
+static const char *flush_name(bool native)
+{
+    return native ? "native" : "read";
+}
+
+// The device has it, and every partner that memory is open to.
+static bool device_flushes(const struct carrick_device *d)
+{
+    for (const struct list *node = d->endpoints.next; node != &d->endpoints; node = node->next) {
+        const struct carrick_endpoint *e = list_entry(node, struct carrick_endpoint, node);
+
+        if (e->state == RDMA_OPEN && e->domain != NULL && !rdma_flush_is_native(e))
+            return false;
+    }
+    return d->native_flush;
+}
+
 static void add_endpoint(struct text *t, const struct carrick_endpoint *e)
 {
     const struct rdma_operations *o = &e->operations;
 
-    add(t, "{\"state\":\"%s\"", state_name(e));
+    add(t, "{\"state\":\"%s\",\"flush\":\"%s\"", state_name(e),
+        flush_name(rdma_flush_is_native(e)));
     if (e->connecting_side)
         add(t, ",\"remote\":\"%s\"", e->remote.address);
     if (e->qp != NULL && e->job == RDMA_JOB_NONE)
@@ -104,10 +122,11 @@ static void add_device(struct text *t, const struct carrick_device *d)
 {
     add(t,
         "{\"device\":\"%s\",\"kind\":\"%s\",\"port\":%u,\"local\":\"%s\",\"gid_index\":%d,"
-        "\"mtu\":%u,\"listening\":%s,\"up\":%s,\"flush\":\"read\"",
+        "\"mtu\":%u,\"listening\":%s,\"up\":%s,\"flush\":\"%s\",\"native_flushes\":%" PRIu64,
         d->context->device->name, layer_name(d), d->port_number, d->local.address, gid_index(d),
         d->mtu_bytes, d->listening ? "true" : "false",
-        d->told_down || d->removed ? "false" : "true");
+        d->told_down || d->removed ? "false" : "true", flush_name(device_flushes(d)),
+        d->native_flushes);
     add(t,
         ",\"endpoints\":%u,\"endpoints_max\":%u,\"half_open\":%u,\"accepted\":%" PRIu64
         ",\"refused\":%" PRIu64 ",\"gid_changes\":%" PRIu64 ",\"work_requests\":%" PRIu64

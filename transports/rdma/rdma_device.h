@@ -118,6 +118,7 @@ struct carrick_device {
     uint32_t inline_bytes; // of a queue pair
     uint64_t message_max_bytes;
     uint32_t reads_max;
+    bool native_flush; // flush is an operation of this device (rdma_flush.c)
     uint32_t endpoints_max;
     uint32_t mtu_bytes;
     struct rdma_carrier carrier;
@@ -150,7 +151,7 @@ struct carrick_device {
     bool removed, told_removed;
 
     uint64_t accepted, refused, gid_changes, stale_completions;
-    uint64_t posts, work_requests, polled, sleeps;
+    uint64_t posts, work_requests, native_flushes, polled, sleeps;
 };
 
 // ---- rdma_open.c
@@ -215,5 +216,15 @@ int rdma_region_deregister(struct carrick_registration *registration);
 void rdma_regions_tell(struct carrick_device *device, struct rdma_output *out);
 // The most that this process may lock; 0: no limit.
 uint64_t rdma_locked_limit(void);
+
+// ---- rdma_flush.c: the device's part
+
+// Whether it has the operation.
+void rdma_flush_query(struct carrick_device *device);
+// What regions that may be written, and queue pairs, want beside their other rights.
+int rdma_flush_access(const struct carrick_device *device);
+// Any queue pair is made by this. NULL, with errno: it is not.
+struct ibv_qp *rdma_queue_pair_make(struct carrick_device *device, struct ibv_pd *pd,
+                                    struct ibv_qp_init_attr *sizes);
 
 #endif

@@ -135,6 +135,7 @@ void rdma_preface_fill(const struct carrick_endpoint *endpoint, uint8_t kind, ui
     preface->scratch_base = (uintptr_t)e->domain->scratch_page;
     preface->scratch_key = e->domain->scratch->rkey;
     preface->scratch_bytes = RDMA_SCRATCH_BYTES;
+    preface->flags = e->device->native_flush ? RDMA_PREFACE_FLUSH : 0;
 }
 
 void rdma_endpoint_open(struct carrick_endpoint *endpoint, const struct rdma_preface *partner)

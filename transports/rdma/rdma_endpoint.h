@@ -19,7 +19,8 @@ enum {
     RDMA_RECEIVE_DEPTH = 64,   // most sends that an endpoint has room for
     RDMA_RECEIVES_OWN = 4,     // and messages that need no credit: HELLO, two CREDITs, BYE
     RDMA_BOUNCES = 8,          // sends under way whose data lies in unregistered memory
-    RDMA_READS_MAX = 16,       // in flight
+    RDMA_READS_MAX = 16,       // in flight, and flushes
+    RDMA_WRITTEN_MAX = 4,      // regions that a flush of the hardware is for
     RDMA_INLINE_MAX = 128,     // of the queue pair, headers included
     RDMA_SIGNAL_EVERY = 16,    // at the latest
     RDMA_PRIVATE_REQUEST = 56, // RoCE's
@@ -82,7 +83,8 @@ struct rdma_operation {
     bool signalled;
     bool done;
     bool is_inline;
-    int8_t bounce; // -1: none
+    uint8_t places; // it takes among the reads in flight
+    int8_t bounce;  // -1: none
     uint8_t inline_data[RDMA_INLINE_MAX];
 };
 
@@ -95,7 +97,7 @@ struct rdma_operations {
     uint32_t signals;           // signalled ones whose completion is still to come
     uint32_t unsignalled;       // since the last that was
     uint32_t own;               // of our own among them, not told
-    uint32_t reads;             // in flight
+    uint32_t reads;             // in flight, and work requests of flushes
     uint32_t credits;           // sends that the partner has room for
     uint32_t unsent;            // sends of the core that wait for one
     bool room_wanted;           // the core waits for credits
@@ -114,6 +116,17 @@ struct rdma_receives {
     uint16_t *told; // [depth] told: free at the next poll
     uint32_t told_count;
     uint32_t owed; // credits to give back
+};
+
+struct rdma_range {
+    uint32_t key;
+    uint64_t begin, end;
+};
+
+// What was written and not flushed yet. More regions than there is room for: count is one more than that.
+struct rdma_written {
+    uint32_t count;
+    struct rdma_range at[RDMA_WRITTEN_MAX];
 };
 
 struct carrick_endpoint {
@@ -156,6 +169,7 @@ struct carrick_endpoint {
 
     struct rdma_preface partner;
     struct rdma_operations operations;
+    struct rdma_written written;
     struct rdma_receives receives;
 
     // headers, bounces, receives
@@ -247,6 +261,20 @@ uint8_t *rdma_buffer_receive(const struct carrick_endpoint *endpoint, uint32_t r
 // Posts receives; returns 0 or an errno.
 int rdma_receives_post(struct carrick_endpoint *endpoint, const uint16_t *buffers, uint32_t count);
 
+// ---- rdma_flush.c: the endpoint's part
+
+// Whether a flush is an operation of the hardware here: both devices have it.
+bool rdma_flush_is_native(const struct carrick_endpoint *endpoint);
+// A write is on its way.
+void rdma_flush_wrote(struct carrick_endpoint *endpoint, const struct rdma_operation *op);
+// How many regions a flush of the hardware is for now; 0: a read serves.
+uint32_t rdma_flush_regions(const struct carrick_endpoint *endpoint);
+// Posts that flush of the hardware. Returns 0 or an errno.
+int rdma_flush_post(struct carrick_endpoint *endpoint, uint64_t number);
+// Makes the read.
+void rdma_flush_fill(struct carrick_endpoint *endpoint, struct ibv_send_wr *wr,
+                     struct ibv_sge *sge);
+
 // ---- rdma_post.c, rdma_complete.c
 
 int rdma_post(struct carrick_endpoint *endpoint, const struct carrick_work *work, uint32_t count);
@@ -268,14 +296,24 @@ static inline struct rdma_operation *rdma_operation_at(const struct carrick_endp
     return &e->operations.ring[number % RDMA_RING];
 }
 
-// In place of a number: a CREDIT.
-#define RDMA_NUMBER_CREDIT UINT64_C(0x7fffffff)
+// What a work request is, where it is not all of an operation.
+#define RDMA_WORK_RECEIVE (UINT64_C(1) << 31)
+#define RDMA_WORK_CREDIT (UINT64_C(1) << 30)
+#define RDMA_WORK_PART (UINT64_C(1) << 29) // of an operation; another one tells of its end
+#define RDMA_WORK_NUMBER (RDMA_WORK_PART - 1)
 
-// wr_id: what a completion belongs to, in a form that may be out of date.
-static inline uint64_t rdma_work_id(const struct carrick_endpoint *e, bool receive, uint64_t number)
+// wr_id: what a completion belongs to, in a form that may be out of date. Of an operation's number the low bits.
+static inline uint64_t rdma_work_id(const struct carrick_endpoint *e, uint64_t what,
+                                    uint64_t number)
 {
-    return (uint64_t)e->slot << 48 | (uint64_t)e->device->slots[e->slot].generation << 32 |
-           (receive ? UINT64_C(1) << 31 : 0) | (number & 0x7fffffff);
+    return (uint64_t)e->slot << 48 | (uint64_t)e->device->slots[e->slot].generation << 32 | what |
+           (number & RDMA_WORK_NUMBER);
+}
+
+// The number of the operation, which is not told yet.
+static inline uint64_t rdma_work_number(const struct rdma_operations *o, uint64_t work_id)
+{
+    return o->told + ((work_id - o->told) & RDMA_WORK_NUMBER);
 }
 
 #endif

@@ -55,7 +55,7 @@ int rdma_receives_post(struct carrick_endpoint *endpoint, const uint16_t *buffer
                 .lkey = e->mr->lkey,
             };
             wr[i] = (struct ibv_recv_wr){
-                .wr_id = rdma_work_id(e, true, buffers[i]),
+                .wr_id = rdma_work_id(e, RDMA_WORK_RECEIVE, buffers[i]),
                 .next = i + 1 < batch ? &wr[i + 1] : NULL,
                 .sg_list = &sge[i],
                 .num_sge = 1,
@@ -113,7 +113,8 @@ static int move(struct carrick_endpoint *e, enum ibv_qp_state state)
         return step(e, "the attributes of its queue pair", false);
     if (state == IBV_QPS_INIT) {
         // What may be reached, the protection domain decides.
-        attr.qp_access_flags |= IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE;
+        attr.qp_access_flags |=
+            IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE | rdma_flush_access(e->device);
         mask |= IBV_QP_ACCESS_FLAGS;
     } else if (state == IBV_QPS_RTR) {
         attr.max_dest_rd_atomic = e->responder_resources;
@@ -143,7 +144,8 @@ static int make_queue_pair(struct carrick_endpoint *e)
 
     rdma_queue_pair_sizes(e->device, &sizes);
     sizes.cap.max_recv_wr = e->receives.depth;
-    e->qp = ibv_create_qp(e->domain != NULL ? e->domain->pd : e->device->pd, &sizes);
+    e->qp =
+        rdma_queue_pair_make(e->device, e->domain != NULL ? e->domain->pd : e->device->pd, &sizes);
     if (step(e, "its queue pair", e->qp != NULL) != CARRICK_OK ||
         move(e, IBV_QPS_INIT) != CARRICK_OK)
         return CARRICK_ERR_SYSTEM;

@@ -177,7 +177,7 @@ static void register_work(void *arg)
     if (r->access & CARRICK_ACCESS_REMOTE_READ)
         access |= IBV_ACCESS_REMOTE_READ;
     if (r->access & CARRICK_ACCESS_REMOTE_WRITE)
-        access |= IBV_ACCESS_REMOTE_WRITE;
+        access |= IBV_ACCESS_REMOTE_WRITE | rdma_flush_access(r->domain->device);
     // Local memory that wants a sink has nothing that the partner could be told.
     if (remote || !sink)
         r->mr = ibv_reg_mr(r->domain->pd, r->address, r->bytes, access);

@@ -128,6 +128,13 @@ static uint32_t least(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
+// A flush of the hardware may be several, of which all but one count among the reads in flight alone.
+static uint32_t sends_max(const struct carrick_device *d)
+{
+    return RDMA_POSTED_MAX + RDMA_OWN_MAX + RDMA_CREDITS_MAX +
+           (d->native_flush ? RDMA_READS_MAX : 0);
+}
+
 void rdma_queue_pair_sizes(const struct carrick_device *device, struct ibv_qp_init_attr *sizes)
 {
     *sizes = (struct ibv_qp_init_attr){
@@ -135,7 +142,7 @@ void rdma_queue_pair_sizes(const struct carrick_device *device, struct ibv_qp_in
         .recv_cq = device->cq,
         .cap =
             {
-                .max_send_wr = RDMA_POSTED_MAX + RDMA_OWN_MAX + RDMA_CREDITS_MAX,
+                .max_send_wr = sends_max(device),
                 .max_recv_wr = RDMA_RECEIVE_DEPTH + RDMA_RECEIVES_OWN,
                 .max_send_sge = 2,
                 .max_recv_sge = 1,
@@ -145,8 +152,7 @@ void rdma_queue_pair_sizes(const struct carrick_device *device, struct ibv_qp_in
     };
 }
 
-// The only way to learn how much a queue pair takes inline is to make one.
-static int probe_inline(struct carrick_device *d, struct carrick_error *error)
+static struct ibv_qp *largest_inline(struct carrick_device *d)
 {
     struct ibv_qp_init_attr sizes;
     struct ibv_qp *qp = NULL;
@@ -155,7 +161,20 @@ static int probe_inline(struct carrick_device *d, struct carrick_error *error)
     for (size_t i = 0; i < sizeof tries / sizeof tries[0] && qp == NULL; i++) {
         d->inline_bytes = tries[i];
         rdma_queue_pair_sizes(d, &sizes);
-        qp = ibv_create_qp(d->pd, &sizes);
+        qp = rdma_queue_pair_make(d, d->pd, &sizes);
+    }
+    return qp;
+}
+
+// The only way to learn how much a queue pair takes inline is to make one; and whether one that can flush is made at all:
+// a driver may know less than its device.
+static int probe_queue_pair(struct carrick_device *d, struct carrick_error *error)
+{
+    struct ibv_qp *qp = largest_inline(d);
+
+    if (qp == NULL && d->native_flush) {
+        d->native_flush = false;
+        qp = largest_inline(d);
     }
     if (qp == NULL)
         return rdma_error(error, CARRICK_ERR_SYSTEM, errno, "",
@@ -169,8 +188,7 @@ static int probe_inline(struct carrick_device *d, struct carrick_error *error)
 static int make_queue(struct carrick_device *d, struct carrick_error *error)
 {
     // Each work request of an endpoint may bring a completion when it ends.
-    const uint32_t each =
-        RDMA_POSTED_MAX + RDMA_OWN_MAX + RDMA_CREDITS_MAX + RDMA_RECEIVE_DEPTH + RDMA_RECEIVES_OWN;
+    const uint32_t each = sends_max(d) + RDMA_RECEIVE_DEPTH + RDMA_RECEIVES_OWN;
     uint32_t entries = least(RDMA_CQ_ENTRIES, (uint32_t)d->attributes.max_cqe);
 
     d->completions = ibv_create_comp_channel(d->context);
@@ -188,7 +206,7 @@ static int make_queue(struct carrick_device *d, struct carrick_error *error)
     d->slots = calloc(d->endpoints_max, sizeof *d->slots);
     if (d->slots == NULL)
         return rdma_error(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
-    return probe_inline(d, error);
+    return probe_queue_pair(d, error);
 }
 
 static int query(struct carrick_device *d, struct carrick_error *error)
@@ -205,6 +223,7 @@ static int query(struct carrick_device *d, struct carrick_error *error)
     d->reads_max = least(d->reads_max, (uint32_t)d->attributes.max_qp_init_rd_atom);
     if (d->reads_max == 0)
         d->reads_max = 1;
+    rdma_flush_query(d);
     return CARRICK_OK;
 }
 
@@ -212,10 +231,11 @@ void rdma_device_caps(struct carrick_device *device, struct carrick_device_caps 
 {
     const struct carrick_device_caps own = {
         .struct_size = caps->struct_size,
-        .flags = device->flavour->cap_flags,
+        .flags = device->flavour->cap_flags |
+                 (device->native_flush ? (uint32_t)CARRICK_CAP_NATIVE_FLUSH : 0),
         // On a reliable connection a completed write was acknowledged by the other card, which need not have put it
         // where its processor sees it: it may still be on its way there (soft RoCE places it first, but says so
-        // nowhere). iWARP acknowledges nothing at all. So completions prove nothing here, and a read does.
+        // nowhere). iWARP acknowledges nothing at all. So completions prove nothing here, and a flush does (rdma_flush.c).
         .proof = CARRICK_PROOF_LOCAL,
         .max_send_bytes = RDMA_SEND_MAX,
         .max_message_bytes = device->message_max_bytes,

@@ -64,6 +64,7 @@ static void take(struct carrick_endpoint *e, const struct carrick_work *w)
     op->kind = (uint8_t)w->operation;
     op->message = RDMA_MESSAGE_DATA;
     op->own = op->signalled = op->done = false;
+    op->places = 0;
     op->bounce = -1;
     // A read of nothing reads something all the same: it has to prove what went before.
     if (op->kind == CARRICK_OP_READ && op->length == 0)
@@ -142,6 +143,13 @@ struct batch {
     uint32_t count;
 };
 
+static uint32_t places_of_flush(const struct carrick_endpoint *e)
+{
+    uint32_t regions = rdma_flush_regions(e);
+
+    return regions != 0 ? regions : 1;
+}
+
 static bool has_room(const struct carrick_endpoint *e, const struct rdma_operation *op)
 {
     const struct rdma_operations *o = &e->operations;
@@ -149,8 +157,9 @@ static bool has_room(const struct carrick_endpoint *e, const struct rdma_operati
 
     switch (op->kind) {
     case CARRICK_OP_READ:
-    case CARRICK_OP_FLUSH:
         return o->reads < e->partner.reads;
+    case CARRICK_OP_FLUSH:
+        return o->reads + places_of_flush(e) <= e->partner.reads;
     case CARRICK_OP_SEND:
         if (op->message == RDMA_MESSAGE_DATA && o->credits == 0)
             return false;
@@ -184,29 +193,6 @@ static void fill_read(const struct rdma_operation *op, struct ibv_send_wr *wr, s
     sge->addr = (uintptr_t)op->local;
     sge->length = (uint32_t)op->length;
     sge->lkey = op->local_key;
-}
-
-// A read behind what is to be proven. Of the partner's scratch bytes, so that its memory is really asked; where nothing
-// can be written, in an endpoint without a domain, only the order counts, and a read of no bytes keeps it as well.
-static void fill_flush(const struct carrick_endpoint *e, struct ibv_send_wr *wr,
-                       struct ibv_sge *sge)
-{
-    wr->opcode = IBV_WR_RDMA_READ;
-    wr->num_sge = 1;
-    if (e->domain != NULL && e->partner.scratch_bytes >= RDMA_SCRATCH_BYTES) {
-        wr->wr.rdma.remote_addr = e->partner.scratch_base;
-        wr->wr.rdma.rkey = e->partner.scratch_key;
-        // Not where the partner reads.
-        sge->addr = (uintptr_t)e->domain->scratch_page + 2048;
-        sge->length = RDMA_SCRATCH_BYTES;
-        sge->lkey = e->domain->scratch->lkey;
-    } else {
-        wr->wr.rdma.remote_addr = 0;
-        wr->wr.rdma.rkey = 0;
-        sge->addr = (uintptr_t)e->buffers;
-        sge->length = 0;
-        sge->lkey = e->mr->lkey;
-    }
 }
 
 static void header_put(struct carrick_endpoint *e, uint8_t message, uint8_t *at)
@@ -270,17 +256,19 @@ static void add(struct carrick_endpoint *e, struct batch *b, uint64_t number)
     struct ibv_send_wr *wr = &b->wr[b->count];
     struct ibv_sge *sge = b->sge[b->count];
 
-    *wr = (struct ibv_send_wr){.wr_id = rdma_work_id(e, false, number), .sg_list = sge};
+    *wr = (struct ibv_send_wr){.wr_id = rdma_work_id(e, 0, number), .sg_list = sge};
     if (b->count != 0)
         b->wr[b->count - 1].next = wr;
     b->count++;
     switch (op->kind) {
     case CARRICK_OP_WRITE:
         fill_write(e, op, wr, sge);
+        rdma_flush_wrote(e, op);
         e->write_bytes += op->length;
         break;
     case CARRICK_OP_READ:
         fill_read(op, wr, sge);
+        op->places = 1;
         e->read_bytes += op->length;
         break;
     case CARRICK_OP_SEND:
@@ -288,24 +276,33 @@ static void add(struct carrick_endpoint *e, struct batch *b, uint64_t number)
         e->sent_messages++;
         break;
     default:
-        fill_flush(e, wr, sge);
+        rdma_flush_fill(e, wr, sge);
+        op->places = 1;
         break;
     }
-    op->signalled = op->kind == CARRICK_OP_READ || op->kind == CARRICK_OP_FLUSH ||
-                    o->unsignalled + 1 >= RDMA_SIGNAL_EVERY;
-    o->reads += op->kind == CARRICK_OP_READ || op->kind == CARRICK_OP_FLUSH;
+    op->signalled = op->places != 0 || o->unsignalled + 1 >= RDMA_SIGNAL_EVERY;
+    o->reads += op->places;
     o->unsignalled = op->signalled ? 0 : o->unsignalled + 1;
 }
 
-static bool hand_over(struct carrick_endpoint *e, struct batch *b, uint64_t first)
+static bool not_taken(struct carrick_endpoint *e)
+{
+    e->operations.uncertain = true;
+    rdma_endpoint_abort(e, CARRICK_ERR_RESET, "the queue pair does not take an operation");
+    return false;
+}
+
+// followed: by a flush, at once.
+static bool hand_over(struct carrick_endpoint *e, struct batch *b, uint64_t first, bool followed)
 {
     struct rdma_operations *o = &e->operations;
     struct ibv_send_wr *bad;
-    int failed;
 
     // The last always says when it is done, and with it those before.
-    rdma_operation_at(e, first + b->count - 1)->signalled = true;
-    o->unsignalled = 0;
+    if (!followed) {
+        rdma_operation_at(e, first + b->count - 1)->signalled = true;
+        o->unsignalled = 0;
+    }
     for (uint32_t i = 0; i < b->count; i++)
         if (rdma_operation_at(e, first + i)->signalled) {
             b->wr[i].send_flags |= IBV_SEND_SIGNALED;
@@ -313,12 +310,34 @@ static bool hand_over(struct carrick_endpoint *e, struct batch *b, uint64_t firs
         }
     e->device->posts++;
     e->device->work_requests += b->count;
-    failed = ibv_post_send(e->qp, b->wr, &bad);
-    if (failed == 0)
-        return true;
-    o->uncertain = true;
-    rdma_endpoint_abort(e, CARRICK_ERR_RESET, "the queue pair does not take an operation");
-    return false;
+    return ibv_post_send(e->qp, b->wr, &bad) == 0 || not_taken(e);
+}
+
+// Not of a batch: it is posted by calls of its own.
+static bool flush(struct carrick_endpoint *e)
+{
+    struct rdma_operations *o = &e->operations;
+    struct rdma_operation *op = rdma_operation_at(e, o->issued);
+
+    op->places = (uint8_t)rdma_flush_regions(e);
+    op->signalled = true;
+    o->reads += op->places;
+    o->signals++;
+    o->unsignalled = 0;
+    return rdma_flush_post(e, o->issued++) == 0 || not_taken(e);
+}
+
+static bool next_can_go(const struct carrick_endpoint *e)
+{
+    const struct rdma_operations *o = &e->operations;
+
+    return o->issued != o->posted && has_room(e, rdma_operation_at(e, o->issued));
+}
+
+static bool next_is_native_flush(const struct carrick_endpoint *e)
+{
+    return rdma_operation_at(e, e->operations.issued)->kind == CARRICK_OP_FLUSH &&
+           rdma_flush_regions(e) != 0;
 }
 
 void rdma_issue(struct carrick_endpoint *endpoint)
@@ -326,15 +345,17 @@ void rdma_issue(struct carrick_endpoint *endpoint)
     struct carrick_endpoint *e = endpoint;
     struct rdma_operations *o = &e->operations;
 
-    while (!e->broken && o->issued != o->posted && has_room(e, rdma_operation_at(e, o->issued))) {
+    while (!e->broken && next_can_go(e)) {
         struct batch b;
         uint64_t first = o->issued;
+        bool flushes = false;
 
         b.count = 0;
-        while (b.count < RDMA_BATCH && o->issued != o->posted &&
-               has_room(e, rdma_operation_at(e, o->issued)))
+        while (b.count < RDMA_BATCH && next_can_go(e) && !(flushes = next_is_native_flush(e)))
             add(e, &b, o->issued++);
-        if (!hand_over(e, &b, first))
+        if (b.count != 0 && !hand_over(e, &b, first, flushes))
+            return;
+        if (flushes && !flush(e))
             return;
     }
 }
@@ -345,7 +366,7 @@ void rdma_post_credits(struct carrick_endpoint *endpoint)
     struct rdma_operations *o = &e->operations;
     struct ibv_sge sge = {.length = RDMA_WIRE_HEADER_BYTES, .lkey = e->mr->lkey};
     struct ibv_send_wr *bad, wr = {
-                                 .wr_id = rdma_work_id(e, false, RDMA_NUMBER_CREDIT),
+                                 .wr_id = rdma_work_id(e, RDMA_WORK_CREDIT, 0),
                                  .sg_list = &sge,
                                  .num_sge = 1,
                                  .opcode = IBV_WR_SEND,

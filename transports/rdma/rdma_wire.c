@@ -17,6 +17,7 @@ enum {
     AT_SCRATCH_BASE = 16,
     AT_SCRATCH_KEY = 24,
     AT_SCRATCH_BYTES = 28,
+    AT_FLAGS = 30,
     AT_MESSAGE = 0,
     AT_CREDITS = 2,
 };
@@ -92,6 +93,7 @@ void rdma_preface_put(const struct rdma_preface *preface, uint8_t *bytes)
     put64(bytes + AT_SCRATCH_BASE, preface->scratch_base);
     put32(bytes + AT_SCRATCH_KEY, preface->scratch_key);
     put16(bytes + AT_SCRATCH_BYTES, preface->scratch_bytes);
+    put16(bytes + AT_FLAGS, preface->flags);
 }
 
 bool rdma_preface_get(const uint8_t *bytes, size_t length, uint8_t kind,
@@ -106,6 +108,7 @@ bool rdma_preface_get(const uint8_t *bytes, size_t length, uint8_t kind,
     preface->scratch_base = get64(bytes + AT_SCRATCH_BASE);
     preface->scratch_key = get32(bytes + AT_SCRATCH_KEY);
     preface->scratch_bytes = get16(bytes + AT_SCRATCH_BYTES);
+    preface->flags = get16(bytes + AT_FLAGS);
     return length - RDMA_WIRE_PREFACE_BYTES >= preface->mark.data_bytes;
 }
 

@@ -39,6 +39,10 @@ struct rdma_mark {
     uint8_t data_bytes; // of the core's, that follow
 };
 
+enum rdma_preface_flag {
+    RDMA_PREFACE_FLUSH = 1, // regions that may be written take the flush of the hardware, too
+};
+
 struct rdma_preface {
     struct rdma_mark mark;
     uint32_t receive_bytes; // longest send that is taken, without its header
@@ -49,6 +53,7 @@ struct rdma_preface {
     uint64_t scratch_base;
     uint32_t scratch_key;
     uint16_t scratch_bytes;
+    uint16_t flags; // enum rdma_preface_flag; unknown ones mean nothing
 };
 
 enum rdma_message {

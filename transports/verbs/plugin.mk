@@ -3,3 +3,4 @@ plugins += verbs
 verbs_dir := transports/verbs
 verbs_srcs := $(wildcard transports/verbs/*.c transports/rdma/*.c)
 verbs_pkgs := json-c libibverbs librdmacm
+verbs_cflags = $(rdma_cflags)
