@@ -152,12 +152,23 @@ int env_file_open(struct env *env, const char *path, uint32_t flags, uint64_t by
     };
     STAILQ_INIT(&file->batch);
     STAILQ_INIT(&file->waiting);
+    STAILQ_INIT(&file->kept);
     *out = file;
     return CARRICK_OK;
 }
 
 void env_file_close(struct env_file *file)
 {
+    struct file_job *job;
+
+    if (file->telling) {
+        file->closed = true;
+        return;
+    }
+    while ((job = STAILQ_FIRST(&file->kept)) != NULL) {
+        STAILQ_REMOVE_HEAD(&file->kept, entry);
+        free(job);
+    }
     close(file->fd);
     free(file);
 }

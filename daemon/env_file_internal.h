@@ -24,6 +24,10 @@ struct env_file {
     bool in_memory;           // tmpfs: a read never waits for a disk
     struct file_jobs batch;   // changes that one thread makes now: its own until it is done
     struct file_jobs waiting; // for their turn behind it
+    bool telling;             // the ends of a batch are being told
+    bool closed;              // ... by one of which it was closed
+    struct file_jobs kept;    // free ones
+    unsigned kept_count;
 };
 
 #endif

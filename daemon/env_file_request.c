@@ -100,12 +100,35 @@ static void batch_run(void *arg)
 
 // ---- on the manager's thread
 
+static struct file_job *job_get(struct env_file *file)
+{
+    struct file_job *job = STAILQ_FIRST(&file->kept);
+
+    if (job == NULL)
+        return malloc(sizeof(*job));
+    STAILQ_REMOVE_HEAD(&file->kept, entry);
+    file->kept_count--;
+    return job;
+}
+
+static void job_put(struct file_job *job)
+{
+    struct env_file *file = job->file;
+
+    if (file->kept_count == BATCH_MAX) {
+        free(job);
+        return;
+    }
+    STAILQ_INSERT_HEAD(&file->kept, job, entry);
+    file->kept_count++;
+}
+
 static void job_end(struct file_job *job)
 {
     struct carrick_file_request request = job->request;
     int sys_errno = job->sys_errno;
 
-    free(job);
+    job_put(job);
     request.fn(request.arg, sys_errno == 0 ? CARRICK_OK : CARRICK_ERR_SYSTEM, sys_errno);
 }
 
@@ -130,30 +153,41 @@ static void batch_fill(struct env_file *file)
     }
 }
 
+static void jobs_end(struct file_jobs *jobs)
+{
+    while (!STAILQ_EMPTY(jobs)) {
+        struct file_job *job = STAILQ_FIRST(jobs);
+
+        STAILQ_REMOVE_HEAD(jobs, entry);
+        job_end(job);
+    }
+}
+
 static void batch_done(void *arg)
 {
     struct env_file *file = arg;
     struct file_jobs done = STAILQ_HEAD_INITIALIZER(done);
+    struct file_job *job;
 
     STAILQ_CONCAT(&done, &file->batch);
+    // What is asked for meanwhile goes in one piece, behind all of these ends.
+    file->telling = true;
+    jobs_end(&done);
+    file->telling = false;
+    if (file->closed) {
+        env_file_close(file);
+        return;
+    }
     batch_fill(file);
-    // The loop ends: what was not begun is not done.
-    if (!STAILQ_EMPTY(&file->batch) &&
-        file->env->ops->work(file->env, batch_run, batch_done, file) != CARRICK_OK) {
-        struct file_job *job;
-
-        STAILQ_CONCAT(&file->batch, &file->waiting);
-        STAILQ_FOREACH(job, &file->batch, entry)
-        job->sys_errno = ECANCELED;
-        STAILQ_CONCAT(&done, &file->batch);
-    }
-    // The file may be closed by the last of these.
-    while (!STAILQ_EMPTY(&done)) {
-        struct file_job *job = STAILQ_FIRST(&done);
-
-        STAILQ_REMOVE_HEAD(&done, entry);
-        job_end(job);
-    }
+    if (STAILQ_EMPTY(&file->batch) ||
+        file->env->ops->work(file->env, batch_run, batch_done, file) == CARRICK_OK)
+        return;
+    // The loop ends: what was not begun is not done. The file may be closed by the last of these.
+    STAILQ_CONCAT(&done, &file->batch);
+    STAILQ_CONCAT(&done, &file->waiting);
+    STAILQ_FOREACH(job, &done, entry)
+    job->sys_errno = ECANCELED;
+    jobs_end(&done);
 }
 
 static int job_begin(struct file_job *job)
@@ -164,7 +198,7 @@ static int job_begin(struct file_job *job)
 
     if (operation == CARRICK_FILE_READ || operation == CARRICK_FILE_SYNC)
         return file->env->ops->work(file->env, single_run, single_done, job);
-    if (!STAILQ_EMPTY(&file->batch)) {
+    if (!STAILQ_EMPTY(&file->batch) || file->telling) {
         STAILQ_INSERT_TAIL(&file->waiting, job, entry);
         return CARRICK_OK;
     }
@@ -193,13 +227,13 @@ int env_file_submit(struct env_file *file, const struct carrick_file_request *re
         if (status != CARRICK_OK)
             return status;
     }
-    job = malloc(sizeof(*job));
+    job = job_get(file);
     if (job == NULL)
         return CARRICK_ERR_NO_MEMORY;
     *job = (struct file_job){.file = file, .request = *request};
     status = job_begin(job);
     if (status != CARRICK_OK)
-        free(job);
+        job_put(job);
     return status;
 }
 

@@ -17,7 +17,10 @@ struct env_uv {
     struct env env; // first: a struct env is cast back
     uv_loop_t loop;
     struct mailbox mailbox;
-    uv_idle_t turn;         // active while a timer of no delay waits
+    // Active while a timer of no delay waits: the one fires them, behind what the loop's look at the descriptors brought, the
+    // other keeps that look from waiting.
+    uv_check_t turn;
+    uv_idle_t hurry;
     struct env_timer *soon; // those timers, in order
     struct env_timer **soon_end;
     void (*log)(void *arg, const struct env_record *record);
@@ -105,8 +108,9 @@ static struct env_timer *create_timer(struct env *env, void (*fn)(void *arg), vo
     return timer;
 }
 
-// A timer without a delay fires in the loop's next turn. libuv's own would fire again in the same turn when it is
-// started in its callback, and whoever always has more to do would never let the loop look at anything else.
+// A timer without a delay fires when the loop has gone through what its look at the descriptors brought: that which is under
+// way, or the next. libuv's own would fire again in the same turn when it is started in its callback, and whoever always
+// has more to do would never let the loop look at anything else.
 static void soon_add(struct env_timer *timer)
 {
     struct env_uv *env = timer->env;
@@ -132,7 +136,12 @@ static void soon_remove(struct env_timer *timer)
     timer->soon = false;
 }
 
-static void on_turn(uv_idle_t *turn)
+static void on_hurry(uv_idle_t *hurry)
+{
+    (void)hurry;
+}
+
+static void on_turn(uv_check_t *turn)
 {
     struct env_uv *env = turn->data;
     unsigned count = 0;
@@ -144,8 +153,10 @@ static void on_turn(uv_idle_t *turn)
         soon_remove(timer);
         timer->fn(timer->arg);
     }
-    if (!env->soon)
-        uv_idle_stop(turn);
+    if (!env->soon) {
+        uv_check_stop(turn);
+        uv_idle_stop(&env->hurry);
+    }
 }
 
 // The loop counts milliseconds of the same clock from when it last looked. The timer is due at the first of them that
@@ -156,7 +167,8 @@ static void start_timer(struct env_timer *timer, uint64_t delay_ns)
     if (delay_ns == 0) {
         uv_timer_stop(&timer->uv);
         soon_add(timer);
-        uv_idle_start(&timer->env->turn, on_turn);
+        uv_check_start(&timer->env->turn, on_turn);
+        uv_idle_start(&timer->env->hurry, on_hurry);
         return;
     }
     uint64_t now = now_ns(NULL);
@@ -309,11 +321,13 @@ int env_uv_create(void (*log)(void *arg, const struct env_record *record), void 
         free(made);
         return CARRICK_ERR_SYSTEM;
     }
-    uv_idle_init(&made->loop, &made->turn);
+    uv_check_init(&made->loop, &made->turn);
+    uv_idle_init(&made->loop, &made->hurry);
     made->turn.data = made;
     int status = mailbox_open(&made->mailbox, &made->loop);
     if (status) {
         uv_close((uv_handle_t *)&made->turn, NULL);
+        uv_close((uv_handle_t *)&made->hurry, NULL);
         uv_run(&made->loop, UV_RUN_NOWAIT);
         uv_loop_close(&made->loop);
         free(made);
@@ -352,6 +366,7 @@ void env_uv_close(struct env_uv *env)
     uv_run(&env->loop, UV_RUN_NOWAIT);
     uv_run(&env->loop, UV_RUN_NOWAIT);
     uv_close((uv_handle_t *)&env->turn, NULL);
+    uv_close((uv_handle_t *)&env->hurry, NULL);
     uv_walk(&env->loop, close_left_over, &left);
     if (left) {
         char text[80];

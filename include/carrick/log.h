@@ -54,6 +54,9 @@ enum carrick_log_condition {
     // Being read after the daemon's start: nothing else is known of it yet. changed() tells when it is. Until then serve,
     // follow, bear and fetch answer CARRICK_ERR_AGAIN.
     CARRICK_LOG_SCANNING = 4,
+    // Its consumer has given it up (`fail`): nothing that it holds can be served from this node before the daemon is started
+    // anew. To everybody else it is as a copy that is not there. serve and follow answer CARRICK_ERR_STATE.
+    CARRICK_LOG_UNUSABLE = 5,
 };
 
 enum carrick_durability {
@@ -252,6 +255,9 @@ struct carrick_log_ops {
     // ---- the consumer again
     // What it was told of by gives_up is on its disk for certain.
     void (*gave_up)(struct carrick_log *log);
+    // The consumer cannot take or serve the group's records, for good: no memory for them, or one that fits none of its
+    // shelves. The condition is UNUSABLE from now on. The log keeps all that it holds. May be called from callbacks.
+    void (*fail)(struct carrick_log *log);
 };
 
 #ifdef __cplusplus

@@ -2,6 +2,7 @@
 #include "nvram.h"
 
 #include <json-c/json.h>
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -278,6 +279,26 @@ static int groups_parse(struct json_object *section, const char *node, struct nv
     return status;
 }
 
+// Records name a group by its place, and go to the same place in the partner's ring. With another home on each node, each
+// would leave the group to the other.
+static void terms_write(struct nv_config *config)
+{
+    char *at = config->terms, *end = at + sizeof config->terms;
+
+    at += snprintf(at, (size_t)(end - at), "groups: ");
+    for (uint32_t i = 0; i < config->count; i++)
+        at += snprintf(at, (size_t)(end - at), "%s%s", i > 0 ? " " : "", config->groups[i].name);
+    at += snprintf(at, (size_t)(end - at), "\n");
+    for (uint32_t i = 0; i < config->count; i++)
+        at += snprintf(at, (size_t)(end - at), "group %s: home %s, log_bytes %llu\n",
+                       config->groups[i].name, config->groups[i].home,
+                       (unsigned long long)config->groups[i].ring_bytes);
+}
+
+static_assert(NV_GROUPS_MAX * (2 * (NV_GROUP_MAX + CARRICK_NAME_MAX) + 64) <
+                  CARRICK_CLIENT_TERMS_MAX,
+              "the terms of all groups have room");
+
 int nv_config_parse(const char *text, const char *node, struct nv_config *config,
                     struct carrick_error *error)
 {
@@ -297,6 +318,8 @@ int nv_config_parse(const char *text, const char *node, struct nv_config *config
         status = nv_error(error, CARRICK_ERR_CONFIG, "", "must be an object with \"groups\"");
     else
         status = groups_parse(section, node, config, error);
+    if (status == CARRICK_OK)
+        terms_write(config);
     json_object_put(section);
     json_tokener_free(tokener);
     return status;

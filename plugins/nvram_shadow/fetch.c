@@ -26,6 +26,8 @@ void nv_fetch_end(struct carrick_log *log, int status, const char *cause)
         fetch->tries++;
         nv_log(log, CARRICK_LOG_WARNING, "taking records from the partner's copy ended: %s", cause);
     }
+    if (status != CARRICK_ERR_CANCELLED) // not all was looked at then
+        nv_lack_judge(log);
     log->state_due = true;
     nv_changed(log);
     if (!repair)
@@ -49,6 +51,7 @@ static int fetch_begin(struct carrick_log *log, uint64_t last, bool repair)
     fetch->repair = repair;
     fetch->last = last;
     fetch->scanned = false;
+    log->walk = false; // that looks at everything here, too
     nv_copy_scan(log);
     nv_turn_arm(log);
     return CARRICK_OK;

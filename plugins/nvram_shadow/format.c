@@ -180,9 +180,12 @@ uint64_t nv_record_span(const struct nv_record *record)
     return NV_RECORD_BYTES;
 }
 
-void nv_record_encode(struct nv_record *record, uint8_t *at)
+// The header goes first and its checksum last: to read it back behind the data would wait until all of the data has left
+// the processor for memory that is not in its caches.
+void nv_record_encode(struct nv_record *record, uint8_t *at, const void *data)
 {
     uint8_t header[NV_RECORD_BYTES] = {0};
+    uint64_t length = nv_record_data(record);
 
     nv_put32(header + R_MAGIC, RECORD_MAGIC);
     nv_put64(header + R_SEQUENCE, record->sequence);
@@ -194,9 +197,11 @@ void nv_record_encode(struct nv_record *record, uint8_t *at)
     nv_put32(header + R_SHELF, record->shelf);
     nv_put16(header + R_KIND, record->kind);
     record->crc = nv_crc(0, header + R_SEQUENCE, NV_RECORD_BYTES - R_SEQUENCE);
-    record->crc = nv_crc(record->crc, at + NV_RECORD_BYTES, nv_record_data(record));
-    nv_put32(header + R_CRC, record->crc);
     memcpy(at, header, sizeof header);
+    if (data != NULL)
+        memcpy(at + NV_RECORD_BYTES, data, length);
+    record->crc = nv_crc(record->crc, at + NV_RECORD_BYTES, length);
+    nv_put32(at + R_CRC, record->crc);
 }
 
 static bool header_decode(const uint8_t header[NV_RECORD_BYTES], uint64_t room,

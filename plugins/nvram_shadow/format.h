@@ -81,8 +81,9 @@ bool nv_promise_decode(const uint8_t word[NV_PROMISE_BYTES], struct nv_promise *
 // Bytes of the data that follows the header, and of the whole record in the ring.
 uint64_t nv_record_data(const struct nv_record *record);
 uint64_t nv_record_span(const struct nv_record *record);
-// Writes the header; data, if the kind has any, already lies behind it. Sets record->crc.
-void nv_record_encode(struct nv_record *record, uint8_t *at);
+// Writes the header, and the data behind it; NULL: the kind has none, or it lies there already. Sets record->crc, which is of
+// what lies in the ring: the caller's memory may change while it is copied.
+void nv_record_encode(struct nv_record *record, uint8_t *at, const void *data);
 // How far it is to the first place that may be a header; `bytes`, a multiple of NV_ALIGN: there is none.
 uint64_t nv_record_none(const uint8_t *at, uint64_t bytes);
 // Reads the header alone, and checks that a record of this size fits into `room` bytes. false: it cannot be one.

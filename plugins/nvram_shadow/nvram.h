@@ -59,6 +59,7 @@ struct nv_group_config {
 struct nv_config {
     uint32_t count;
     struct nv_group_config groups[NV_GROUPS_MAX];
+    char terms[CARRICK_CLIENT_TERMS_MAX]; // what must be the same at the partner
 };
 
 // Rules that the simulator takes out, to see that its judges notice.
@@ -257,6 +258,7 @@ struct carrick_log {
     struct nv_scan scan;
     bool loading, scanning; // after start
     uint32_t condition;
+    bool unusable; // the consumer cannot take what the copy holds
     uint64_t acknowledged;
     uint64_t
         heard; // the owner said that so much is acknowledged; it may be more than this copy holds
@@ -445,6 +447,7 @@ void nv_advance_fill(const struct carrick_log *log, const struct nv_cursor *end,
 void nv_shadow_attach(struct carrick_log *log, const struct nv_message *message);
 void nv_shadow_advance(struct carrick_log *log, const struct nv_message *message);
 void nv_shadow_step(struct carrick_log *log); // validates what came in, a slice of it
+void nv_walk_begin(struct carrick_log *log);
 void nv_shadow_walk(struct carrick_log *log);
 void nv_shadow_trim(struct carrick_log *log);
 void nv_shadow_reset(struct carrick_log *log);
@@ -452,6 +455,7 @@ void nv_shadow_reset(struct carrick_log *log);
 // send.c
 void nv_send_due(struct carrick_log *log, bool ticked);
 bool nv_advance_is_due(const struct carrick_log *log);
+void nv_lack_judge(struct carrick_log *log);
 void nv_state_said(struct carrick_log *log, const struct nv_message *message);
 bool nv_send(struct carrick_log *log, const struct nv_message *message);
 
@@ -473,6 +477,8 @@ void nv_barrier_forget(struct carrick_log *log); // nobody waits any more
 void nv_barrier_free(struct carrick_log *log);
 
 // state.c
+// Why the configuration leaves the group without anybody to serve it; NULL: it does not. Once all clients are made.
+const char *nv_unserved(const struct carrick_log *log);
 void nv_describe(struct carrick_client *client, char *text, size_t size);
 void nv_copy_tell(struct carrick_log *log, struct carrick_log_copy *copy);
 void nv_mirror_tell(struct carrick_log *log, struct carrick_mirror_state *state);

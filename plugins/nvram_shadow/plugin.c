@@ -121,6 +121,7 @@ static int describe(struct carrick_client *client, struct carrick_client_info *i
     if (info->region_max < 2 * client->config.count)
         return CARRICK_ERR_LIMIT;
     info->region_count = 2 * client->config.count;
+    info->terms = client->config.terms;
     for (uint32_t i = 0; i < client->config.count; i++) {
         const struct nv_group_config *group = &client->config.groups[i];
         struct carrick_region_want *wants = info->wants;
@@ -168,8 +169,20 @@ static int provide(struct carrick_client *client, uint32_t index,
     return CARRICK_OK;
 }
 
+// Once, in the first session: by then the other clients have found the log, or will not.
+static void unserved_say(struct carrick_client *client)
+{
+    for (uint32_t i = 0; i < client->config.count && client->incarnation == 0; i++) {
+        const char *why = nv_unserved(&client->logs[i]);
+
+        if (why != NULL)
+            nv_log(&client->logs[i], CARRICK_LOG_WARNING, "%s", why);
+    }
+}
+
 static void ready(struct carrick_client *client, const struct carrick_session_info *session)
 {
+    unserved_say(client);
     client->incarnation = session->incarnation;
     client->partner_speaks = session->partner_version == NV_VERSION &&
                              session->vi_count >= 2 * client->config.count &&
@@ -194,13 +207,6 @@ static void ready(struct carrick_client *client, const struct carrick_session_in
     }
 }
 
-// Looks for what the owner wrote and did not come to tell of.
-static void walk_begin(struct carrick_log *log)
-{
-    log->walk = log->exposed && log->role != CARRICK_LOG_OWNER &&
-                log->condition != CARRICK_LOG_CORRUPT && !log->fetch.running;
-}
-
 // Nothing is posted any more, and nothing is known of the partner.
 static void log_leave(struct carrick_log *log)
 {
@@ -209,7 +215,7 @@ static void log_leave(struct carrick_log *log)
     log->session = false;
     log->peer.known = false;
     nv_owner_detach(log, "the session ended");
-    walk_begin(log);
+    nv_walk_begin(log);
     nv_shadow_reset(log);
     nv_changed(log);
 }
@@ -239,7 +245,7 @@ static void ended(struct carrick_client *client, uint32_t reason)
         log_leave(log);
         log->vi = log->read_vi = NULL;
         // Again: while the session was ending, the owner's writes still came in, and were acknowledged.
-        walk_begin(log);
+        nv_walk_begin(log);
         log->exposed = false;
         log->owner.flight_void = 0;
         nv_barrier_session_ended(log);

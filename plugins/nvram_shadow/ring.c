@@ -54,11 +54,11 @@ uint64_t nv_ring_need(const struct nv_ring *ring, uint32_t kind, uint64_t length
     return span <= run ? span : run + span;
 }
 
-static void append_one(struct nv_ring *ring, struct nv_record *record)
+static void append_one(struct nv_ring *ring, struct nv_record *record, const void *data)
 {
     record->sequence = ring->tail.sequence;
     record->before = ring->tail.crc;
-    nv_record_encode(record, nv_ring_at(ring, ring->tail.position));
+    nv_record_encode(record, nv_ring_at(ring, ring->tail.position), data);
     nv_ring_extend(ring, record);
 }
 
@@ -71,16 +71,13 @@ uint64_t nv_ring_append(struct nv_ring *ring, const struct carrick_log_entry *en
     if (span_of(entry->kind, entry->length) > run) {
         record.kind = NV_FILL;
         record.length = run - NV_RECORD_BYTES;
-        append_one(ring, &record);
+        append_one(ring, &record, NULL);
     }
     record.kind = (uint16_t)entry->kind;
     record.shelf = entry->shelf;
     record.offset = entry->offset;
     record.length = entry->length;
-    if (nv_record_data(&record) > 0)
-        memcpy(nv_ring_at(ring, ring->tail.position) + NV_RECORD_BYTES, entry->data, entry->length);
-    // The checksum is of what lies in the ring: the caller's memory may change while it is copied.
-    append_one(ring, &record);
+    append_one(ring, &record, entry->data);
     return record.sequence;
 }
 

@@ -24,7 +24,7 @@ int nv_serve(struct carrick_log *log, const struct carrick_generation *generatio
     if (nv_id_is_none(generation->id) ||
         (mirror != CARRICK_MIRROR_ALONE && mirror != CARRICK_MIRROR_BOTH))
         return CARRICK_ERR_INVALID;
-    if (log->role != CARRICK_LOG_IDLE || log->fetch.running ||
+    if (log->unusable || log->role != CARRICK_LOG_IDLE || log->fetch.running ||
         (log->exposed && !(log->nvram->break_rules & NV_BREAK_FENCE)))
         return CARRICK_ERR_STATE;
     if (log->give.phase != NV_GIVE_NOT)
@@ -170,7 +170,7 @@ int nv_follow(struct carrick_log *log, const struct carrick_generation *generati
         return CARRICK_ERR_AGAIN;
     if (nv_id_is_none(generation->id))
         return CARRICK_ERR_INVALID;
-    if (log->role == CARRICK_LOG_OWNER)
+    if (log->unusable || log->role == CARRICK_LOG_OWNER)
         return CARRICK_ERR_STATE;
     status = follow_cut(log, cut_above, empty, &to);
     if (status != CARRICK_OK)
@@ -218,6 +218,8 @@ void nv_idle(struct carrick_log *log, const char *why)
     if (log->fetch.running)
         nv_fetch_end(log, CARRICK_ERR_CANCELLED, why);
     nv_shadow_reset(log);
+    if (log->role == CARRICK_LOG_SHADOW)
+        nv_walk_begin(log); // nobody will tell of what came last
     log->role = CARRICK_LOG_IDLE;
     log->mirror = CARRICK_MIRROR_ALONE;
     log->serve = NV_SERVE_NOT;

@@ -143,12 +143,22 @@ bool nv_advance_is_due(const struct carrick_log *log)
 }
 
 // A member that lacks what the partner knows to be acknowledged has lost it.
-static bool lacks_acknowledged(const struct carrick_log *log, const struct nv_message *peer)
+static bool lacks_acknowledged(const struct carrick_log *log)
 {
-    return log->role == CARRICK_LOG_IDLE && log->head.member &&
+    const struct nv_message *peer = &log->peer.state;
+
+    return log->peer.known && log->role == CARRICK_LOG_IDLE && log->head.member &&
            log->condition == CARRICK_LOG_WHOLE && (peer->flags & NV_FLAG_MEMBER) &&
            peer->condition == CARRICK_LOG_WHOLE && peer->acknowledged > nv_last(log) &&
            memcmp(peer->generation.id, log->head.generation.id, 16) == 0;
+}
+
+// Not before all was looked at that lies in this memory.
+void nv_lack_judge(struct carrick_log *log)
+{
+    if (!log->walk && !log->fetch.running && lacks_acknowledged(log))
+        nv_condition_set(log, CARRICK_LOG_CORRUPT,
+                         "it lacks records that the partner knows to be acknowledged");
 }
 
 void nv_state_said(struct carrick_log *log, const struct nv_message *message)
@@ -156,9 +166,13 @@ void nv_state_said(struct carrick_log *log, const struct nv_message *message)
     log->peer.known = true;
     if (message != &log->peer.state)
         log->peer.state = *message;
-    if (log->condition != CARRICK_LOG_SCANNING && lacks_acknowledged(log, message))
-        nv_condition_set(log, CARRICK_LOG_CORRUPT,
-                         "it lacks records that the partner knows to be acknowledged");
+    if (lacks_acknowledged(log)) {
+        // They were in this memory before it said so. Should it end before they are looked for, it is not forgotten.
+        if (message->acknowledged > log->heard)
+            log->heard = message->acknowledged;
+        nv_walk_begin(log);
+        nv_lack_judge(log);
+    }
     if (log->role == CARRICK_LOG_OWNER && log->owner.phase != NV_DETACHED &&
         (message->role != CARRICK_LOG_SHADOW || message->condition == CARRICK_LOG_CORRUPT))
         nv_owner_detach(log, "the partner's copy is not shadow any more, or is corrupt");

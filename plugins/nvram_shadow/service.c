@@ -96,6 +96,14 @@ static void quiesce(struct carrick_log *log, bool quiet)
     nv_changed(log);
 }
 
+static void fail(struct carrick_log *log)
+{
+    if (log->unusable)
+        return;
+    log->unusable = true;
+    nv_changed(log);
+}
+
 const struct carrick_log_ops nv_log_ops = {
     .struct_size = sizeof nv_log_ops,
     .find = find,
@@ -120,4 +128,5 @@ const struct carrick_log_ops nv_log_ops = {
     .resync = nv_resync,
     .fetch = nv_fetch,
     .gave_up = nv_gave_up,
+    .fail = fail,
 };

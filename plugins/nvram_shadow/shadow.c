@@ -184,8 +184,14 @@ void nv_shadow_step(struct carrick_log *log)
         nv_turn_arm(log); // to go on, and to tell
 }
 
-// The session ended: the owner may have written more than it came to say. What is whole counts, and is what the copy's
-// `last` tells.
+// Looks for what the owner wrote and did not come to tell of: the session ended, or the role did. What is whole counts,
+// and is what the copy's `last` tells.
+void nv_walk_begin(struct carrick_log *log)
+{
+    log->walk = (log->walk || log->exposed) && log->role != CARRICK_LOG_OWNER &&
+                log->condition != CARRICK_LOG_CORRUPT && !log->fetch.running;
+}
+
 void nv_shadow_walk(struct carrick_log *log)
 {
     struct nv_ring *ring = &log->ring;
@@ -198,6 +204,7 @@ void nv_shadow_walk(struct carrick_log *log)
         if (!nv_ring_check(ring, &ring->tail, end, &record)) {
             log->walk = false;
             log->state_due = true;
+            nv_lack_judge(log);
             nv_persist_go(log);
             nv_changed(log);
             return;

@@ -19,7 +19,7 @@ void nv_copy_tell(struct carrick_log *log, struct carrick_log_copy *copy)
     const struct nv_give *giving = &log->give;
     struct carrick_log_copy now = {
         .struct_size = sizeof now,
-        .condition = log->condition,
+        .condition = log->unusable ? (uint32_t)CARRICK_LOG_UNUSABLE : log->condition,
         .level = log->level,
         .role = log->role,
         .generation = log->head.generation,
@@ -104,10 +104,13 @@ static const char *role_name(const struct carrick_log *log)
     return "idle";
 }
 
-static const char *condition_name(uint32_t condition)
+static const char *condition_name(const struct carrick_log *log)
 {
     static const char *const names[] = {"empty", "whole", "corrupt", "inconsistent", "scanning"};
-    return condition < sizeof names / sizeof names[0] ? names[condition] : "unknown";
+
+    if (log->unusable)
+        return "unusable";
+    return log->condition < sizeof names / sizeof names[0] ? names[log->condition] : "unknown";
 }
 
 static const char *mirror_name(const struct carrick_log *log)
@@ -143,7 +146,7 @@ static size_t group_describe(struct carrick_log *log, char *text, size_t size)
         "\"full\":%s,\"backing_failed\":%s,\"backing_error\":\"%s\",\"resync_done_bytes\":%llu,"
         "\"resync_total_bytes\":%llu,"
         "\"messages_refused\":%llu}",
-        log->config->name, role_name(log), condition_name(log->condition), mirror_name(log),
+        log->config->name, role_name(log), condition_name(log), mirror_name(log),
         mirror.connected ? "true" : "false", mirror.stalled ? "true" : "false", generation,
         log->head.member ? "true" : "false", (unsigned long long)log->ring.first.sequence,
         (unsigned long long)nv_last(log), (unsigned long long)log->acknowledged,
@@ -159,13 +162,46 @@ static size_t group_describe(struct carrick_log *log, char *text, size_t size)
     return length > 0 ? (size_t)length : 0;
 }
 
+const char *nv_unserved(const struct carrick_log *log)
+{
+    if (log->monitor == NULL)
+        return "nobody decides who serves it; the configuration wants a client with the plugin "
+               "failover, in the process of this one";
+    if (log->consumer == NULL)
+        return "no shelf takes its records; the configuration wants one of that group in a client "
+               "with the plugin shelf, in the process of this one";
+    return NULL;
+}
+
+// A group that nobody serves, as the configuration stands. Names need no escapes in JSON.
+static void trouble_describe(const struct carrick_client *client, char *text, size_t size)
+{
+    const struct carrick_log *found = NULL;
+    uint32_t count = 0;
+
+    text[0] = '\0';
+    for (uint32_t i = 0; i < client->config.count; i++) {
+        const struct carrick_log *log = &client->logs[i];
+
+        if (nv_unserved(log) == NULL)
+            continue;
+        found = count++ == 0 ? log : found;
+    }
+    if (found == NULL)
+        return;
+    snprintf(text, size, ",\"trouble\":\"group %s%s: %s\"", found->config->name,
+             count > 1 ? " and others" : "", nv_unserved(found));
+}
+
 void nv_describe(struct carrick_client *client, char *text, size_t size)
 {
-    static const char begin[] = "{\"groups\":[", end[] = "]}";
-    char group[1536];
+    static const char begin[] = "{\"groups\":[";
+    char group[1536], trouble[320], end[330];
     size_t used = sizeof begin - 1;
 
-    if (size < sizeof begin + sizeof end) {
+    trouble_describe(client, trouble, sizeof trouble);
+    snprintf(end, sizeof end, "]%s}", trouble);
+    if (size < sizeof begin + strlen(end)) {
         if (size > 0)
             text[0] = '\0';
         return;
@@ -175,12 +211,12 @@ void nv_describe(struct carrick_client *client, char *text, size_t size)
     for (uint32_t i = 0; i < client->config.count; i++) {
         size_t length = group_describe(&client->logs[i], group, sizeof group);
 
-        if (length >= sizeof group || used + length + 1 + sizeof end > size)
+        if (length >= sizeof group || used + length + 2 + strlen(end) > size)
             break;
         if (i > 0)
             text[used++] = ',';
         memcpy(text + used, group, length);
         used += length;
     }
-    memcpy(text + used, end, sizeof end);
+    memcpy(text + used, end, strlen(end) + 1);
 }

@@ -4,6 +4,7 @@
 
 #include <json-c/json.h>
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,6 +37,21 @@ static int read_text(struct json_object *value, const char *pointer, char *text,
                      room - 1, json_object_to_json_string(value));
     snprintf(text, room, "%s", string);
     return CARRICK_OK;
+}
+
+// Names stand in file names, in the NBD export's name, and in what is said to the partner.
+static int read_name(struct json_object *value, const char *pointer, char *name, size_t room,
+                     struct carrick_error *error)
+{
+    int status = read_text(value, pointer, name, room, error);
+
+    if (status == CARRICK_OK &&
+        name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")] !=
+            '\0')
+        return wrong(error, pointer,
+                     "a name of letters, digits, _ . and - is expected here, not %.80s",
+                     json_object_to_json_string(value));
+    return status;
 }
 
 static int read_number(struct json_object *value, const char *pointer, uint64_t min, uint64_t max,
@@ -86,9 +102,9 @@ static int read_shelf_key(const char *key, struct json_object *value, const char
                           struct carrick_error *error)
 {
     if (strcmp(key, "name") == 0)
-        return read_text(value, pointer, shelf->name, sizeof shelf->name, error);
+        return read_name(value, pointer, shelf->name, sizeof shelf->name, error);
     if (strcmp(key, "group") == 0)
-        return read_text(value, pointer, shelf->group, sizeof shelf->group, error);
+        return read_name(value, pointer, shelf->group, sizeof shelf->group, error);
     if (strcmp(key, "path") == 0) // room for the map's ending is left
         return read_path(value, node, pointer, shelf->path, sizeof shelf->path - 8, error);
     if (strcmp(key, "bytes") == 0) {
@@ -235,6 +251,33 @@ static int read_section(struct json_object *section, const char *node, struct sh
     return CARRICK_OK;
 }
 
+// Records and messages name a shelf by its place in its group, and a group by its place among those that are named here. A
+// shelf that one node alone has is none of it: so one can be added to a node at a time, and used when both have it.
+static void terms_write(struct shelf_config *config)
+{
+    char *at = config->terms, *end = at + sizeof config->terms;
+    const char *groups[SHELF_SHELVES_MAX];
+    uint32_t group_count = 0, places[SHELF_SHELVES_MAX];
+
+    for (uint32_t i = 0; i < config->count; i++) {
+        const struct shelf_config_shelf *shelf = &config->shelves[i];
+        uint32_t group = 0;
+
+        while (group < group_count && strcmp(groups[group], shelf->group) != 0)
+            group++;
+        if (group == group_count) {
+            groups[group_count++] = shelf->group;
+            places[group] = 0;
+        }
+        at += snprintf(at, (size_t)(end - at), "shelf %s: group %s (%u), place %u, bytes %llu\n",
+                       shelf->name, shelf->group, group, places[group]++,
+                       (unsigned long long)shelf->bytes);
+    }
+}
+
+static_assert(SHELF_SHELVES_MAX * (2 * CARRICK_NAME_MAX + 96) < CARRICK_CLIENT_TERMS_MAX,
+              "the terms of all shelves have room");
+
 int shelf_config_read(const char *json, const char *node, struct shelf_config *config,
                       struct carrick_error *error)
 {
@@ -242,6 +285,8 @@ int shelf_config_read(const char *json, const char *node, struct shelf_config *c
 
     *config = (struct shelf_config){.destage_delay_ms = 200, .destage_requests = 64};
     int status = read_section(section, node, config, error);
+    if (status == CARRICK_OK)
+        terms_write(config);
     json_object_put(section);
     return status;
 }

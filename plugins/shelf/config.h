@@ -4,7 +4,7 @@
 #ifndef SHELF_CONFIG_H
 #define SHELF_CONFIG_H
 
-#include <carrick/types.h>
+#include <carrick/client.h>
 
 #define SHELF_SHELVES_MAX 64u
 #define SHELF_PATH_MAX 1024u
@@ -29,6 +29,7 @@ struct shelf_config {
     uint64_t catchup_bytes_per_second; // 0: no limit
     uint32_t count;
     struct shelf_config_shelf shelves[SHELF_SHELVES_MAX];
+    char terms[CARRICK_CLIENT_TERMS_MAX]; // what must be the same at the partner
 };
 
 // Reads the section. `node` takes the place of "%n" in paths; NULL: only checks.

@@ -84,7 +84,8 @@ static void sweep_begin(struct shelf_group *group)
     struct shelf_sweep *sweep = &group->sweep;
 
     sweep->state = SHELF_SWEEP_WRITING;
-    sweep->number++;
+    if (++sweep->number == 0)
+        sweep->number = 1;
     sweep->target = group->told;
     sweep->shelf = 0;
     sweep->offset = 0;
@@ -170,9 +171,10 @@ static enum step write_step(struct shelf_group *group)
     uint32_t operation = segment->record->data != NULL               ? CARRICK_FILE_WRITE
                          : segment->record->kind == CARRICK_LOG_TRIM ? CARRICK_FILE_TRIM
                                                                      : CARRICK_FILE_ZERO;
-    uint8_t *buffer = NULL;
+    bool data = operation == CARRICK_FILE_WRITE;
 
-    if (shelf_disk_busy(shelf, start, end))
+    // Of a sweep's own writes none overlaps another, and it begins when those of the one before have ended.
+    if (shelf->chunk_writes > 0 && shelf_disk_busy(shelf, start, end))
         return STEP_WAIT; // its end comes by here
     if (group->marking) {
         // First the map, then the disk: what this node alone has written can be told after any crash.
@@ -182,13 +184,20 @@ static enum step write_step(struct shelf_group *group)
             return STEP_WAIT;
         }
     }
-    if (operation == CARRICK_FILE_WRITE && (buffer = malloc(end - start)) == NULL) {
-        sweep_fail(group, shelf, "a write", ENOMEM);
-        return STEP_WAIT;
+    struct shelf_write *write = shelf_disk_write_new(shelf, data ? end - start : 0);
+    int sys_errno = ENOMEM;
+    if (write != NULL) {
+        uint8_t *bytes = data ? shelf_disk_write_bytes(write) : NULL;
+
+        write->start = start;
+        write->end = end;
+        write->kind = SHELF_WRITE_DESTAGE;
+        write->tag = sweep->number;
+        write->fn = sweep_written;
+        write->arg = group;
+        run_take(group, segment, start, end, bytes);
+        sys_errno = shelf_disk_write(write, operation, bytes);
     }
-    run_take(group, segment, start, end, buffer);
-    int sys_errno = shelf_disk_write(shelf, operation, start, end, buffer, SHELF_WRITE_DESTAGE,
-                                     sweep->number, sweep_written, group);
     if (sys_errno != 0) {
         sweep_fail(group, shelf, "a write", sys_errno);
         return STEP_WAIT;
@@ -222,6 +231,8 @@ static void sync_begin(struct shelf_group *group)
 
     sweep->state = SHELF_SWEEP_SYNCING;
     for (uint32_t i = 0; i < group->count && !sweep->failed; i++) {
+        if (i > 0 && group->client->break_each)
+            break;
         struct sweep_sync *sync = malloc(sizeof *sync);
         int sys_errno = ENOMEM;
 

@@ -26,6 +26,29 @@ static int errno_of_submit(int status)
     return status == CARRICK_ERR_NO_MEMORY ? ENOMEM : status == CARRICK_ERR_AGAIN ? EAGAIN : EIO;
 }
 
+// Most writes are a block of the user's: they and their data take a cell of the pool, longer ones what they need.
+#define POOLED_BYTES 4096u
+
+struct shelf_write *shelf_disk_write_new(struct shelf *shelf, uint64_t bytes)
+{
+    bool pooled = bytes <= POOLED_BYTES;
+    struct shelf_write *write =
+        pooled ? shelf_pool_get(&shelf->write_pool, sizeof *write + POOLED_BYTES)
+               : malloc(sizeof *write + bytes);
+
+    if (write != NULL)
+        *write = (struct shelf_write){.shelf = shelf, .pooled = pooled};
+    return write;
+}
+
+static void write_free(struct shelf_write *write)
+{
+    if (write->pooled)
+        shelf_pool_put(&write->shelf->write_pool, write);
+    else
+        free(write);
+}
+
 static void write_done(void *arg, int status, int sys_errno)
 {
     struct shelf_write *write = arg;
@@ -33,49 +56,34 @@ static void write_done(void *arg, int status, int sys_errno)
     *write->back = write->next;
     if (write->next != NULL)
         write->next->back = write->back;
-    free(write->buffer);
-    write->buffer = NULL;
+    if (write->kind == SHELF_WRITE_CHUNK)
+        write->shelf->chunk_writes--;
     write->fn(write, errno_of(status, sys_errno));
-    free(write);
+    write_free(write);
 }
 
-int shelf_disk_write(struct shelf *shelf, uint32_t operation, uint64_t start, uint64_t end,
-                     void *buffer, uint32_t kind, uint64_t tag,
-                     void (*fn)(struct shelf_write *write, int sys_errno), void *arg)
+int shelf_disk_write(struct shelf_write *write, uint32_t operation, void *data)
 {
-    struct shelf_write *write = calloc(1, sizeof *write);
-    void *owned = kind == SHELF_WRITE_DESTAGE ? buffer : NULL;
-
-    if (write == NULL) {
-        free(owned);
-        return ENOMEM;
-    }
-    *write = (struct shelf_write){.next = shelf->writes,
-                                  .shelf = shelf,
-                                  .start = start,
-                                  .end = end,
-                                  .kind = kind,
-                                  .tag = tag,
-                                  .buffer = owned,
-                                  .fn = fn,
-                                  .arg = arg};
+    struct shelf *shelf = write->shelf;
     struct carrick_file_request request = {.struct_size = sizeof request,
                                            .operation = operation,
-                                           .offset = start,
-                                           .length = end - start,
-                                           .data = buffer,
+                                           .offset = write->start,
+                                           .length = write->end - write->start,
+                                           .data = data,
                                            .fn = write_done,
                                            .arg = write};
     int status = shelf->client->base->file_submit(shelf->file, &request);
     if (status != CARRICK_OK) {
-        free(owned);
-        free(write);
+        write_free(write);
         return errno_of_submit(status);
     }
+    write->next = shelf->writes;
     write->back = &shelf->writes;
     if (write->next != NULL)
         write->next->back = &write->next;
     shelf->writes = write;
+    if (write->kind == SHELF_WRITE_CHUNK)
+        shelf->chunk_writes++;
     return 0;
 }
 

@@ -129,32 +129,56 @@ static void part_written(struct shelf_write *write, int sys_errno)
     shelf_destage_pump(group);
 }
 
+// Gives the disk bytes [start, end) of the entry. Returns an errno.
+static int part_submit(struct shelf_group *group, struct run_context of, uint64_t start,
+                       uint64_t end)
+{
+    struct follower_entry *entry = &group->follower->entries[of.slot];
+    uint8_t *bytes = of.data != NULL ? of.data->bytes + (start - entry->start) : NULL;
+    struct run_context *context = malloc(sizeof *context);
+    struct shelf_write *write = context != NULL ? shelf_disk_write_new(entry->shelf, 0) : NULL;
+
+    if (write == NULL) {
+        free(context);
+        return ENOMEM;
+    }
+    *context = of;
+    write->start = start;
+    write->end = end;
+    write->kind = SHELF_WRITE_CHUNK;
+    write->tag = group->follower->run;
+    write->fn = part_written;
+    write->arg = context;
+    int sys_errno =
+        shelf_disk_write(write, bytes != NULL ? CARRICK_FILE_WRITE : CARRICK_FILE_ZERO, bytes);
+    if (sys_errno != 0)
+        free(context);
+    return sys_errno;
+}
+
 // Writes [start, end) of the run. Returns an errno.
 static int part_write(struct shelf_group *group, uint32_t slot, uint64_t start, uint64_t end)
 {
     struct follower_entry *entry = &group->follower->entries[slot];
     struct shelf *shelf = entry->shelf;
-    struct run_context *context = malloc(sizeof *context);
-    uint8_t *bytes = entry->data != NULL ? entry->data->bytes + (start - entry->start) : NULL;
     int sys_errno = ENOMEM;
 
-    if (context != NULL && shelf_index_carve(&shelf->index, start, end)) {
+    if (shelf_index_carve(&shelf->index, start, end)) {
         group->drops++;
-        *context = (struct run_context){
-            .group = group, .lives = group->follower->lives, .slot = slot, .data = entry->data};
-        sys_errno = shelf_disk_write(shelf, bytes != NULL ? CARRICK_FILE_WRITE : CARRICK_FILE_ZERO,
-                                     start, end, bytes, SHELF_WRITE_CHUNK, group->follower->run,
-                                     part_written, context);
+        sys_errno = part_submit(
+            group,
+            (struct run_context){
+                .group = group, .lives = group->follower->lives, .slot = slot, .data = entry->data},
+            start, end);
     }
-    if (sys_errno == 0) {
-        entry->writes++;
-        if (entry->data != NULL)
-            entry->data->users++;
-        return 0;
+    if (sys_errno != 0) {
+        shelf_disk_failed(shelf, "a write", sys_errno);
+        return sys_errno;
     }
-    free(context);
-    shelf_disk_failed(shelf, "a write", sys_errno);
-    return sys_errno;
+    entry->writes++;
+    if (entry->data != NULL)
+        entry->data->users++;
+    return 0;
 }
 
 static void entry_begin(struct shelf_group *group, uint32_t slot)

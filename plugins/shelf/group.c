@@ -45,6 +45,7 @@ static void group_break(struct shelf_group *group, const char *why)
             group->name, why);
     group->broken = true;
     shelf_exports_close(group, why);
+    group->client->log_ops->fail(group->log);
 }
 
 // ---- the records that the log still holds
@@ -57,8 +58,9 @@ static void records_free(struct shelf_group *group)
     while (group->first != NULL) {
         struct shelf_record *record = group->first;
         group->first = record->next;
-        free(record);
+        shelf_pool_put(&group->record_pool, record);
     }
+    shelf_pool_end(&group->record_pool);
     group->last = NULL;
     group->records = 0;
 }
@@ -81,7 +83,7 @@ static void records_prune(struct shelf_group *group)
         else
             group->first->previous = NULL;
         group->records--;
-        free(record);
+        shelf_pool_put(&group->record_pool, record);
     }
 }
 
@@ -101,7 +103,7 @@ static void records_cut(struct shelf_group *group, uint64_t above)
             shelf_map_mark(record->shelf->map, record->offset, record->offset + record->length);
             *at = record->next;
             group->records--;
-            free(record);
+            shelf_pool_put(&group->record_pool, record);
             continue;
         }
         if (record->sequence > group->destaged &&
@@ -158,7 +160,7 @@ static void on_record(void *arg, const struct carrick_log_entry *entry)
     }
     if (entry->sequence <= group->told)
         sequence_restarts(group, entry->sequence);
-    struct shelf_record *record = calloc(1, sizeof *record);
+    struct shelf_record *record = shelf_pool_get(&group->record_pool, sizeof *record);
     if (record == NULL) {
         group_break(group, "there is no memory for the index of its log");
         return;
@@ -170,7 +172,7 @@ static void on_record(void *arg, const struct carrick_log_entry *entry)
                                     .data = entry->kind == CARRICK_LOG_WRITE ? entry->data : NULL,
                                     .kind = entry->kind};
     if (!shelf_index_insert(&record->shelf->index, record)) {
-        free(record);
+        shelf_pool_put(&group->record_pool, record);
         group_break(group, "there is no memory for the index of its log");
         return;
     }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index.h"
 
-#include <stdlib.h>
-
 static uint32_t next_priority(struct shelf_index *index)
 {
     uint32_t x = index->random ? index->random : 0x9e3779b9u;
@@ -14,52 +12,58 @@ static uint32_t next_priority(struct shelf_index *index)
     return x;
 }
 
-static void rotate_right(struct shelf_segment **at)
-{
-    struct shelf_segment *top = *at, *left = top->left;
-
-    top->left = left->right;
-    left->right = top;
-    *at = left;
-}
-
-static void rotate_left(struct shelf_segment **at)
-{
-    struct shelf_segment *top = *at, *right = top->right;
-
-    top->right = right->left;
-    right->left = top;
-    *at = right;
-}
-
+// Goes down to where its priority puts it, and takes what is below apart into what begins before it and what does not.
 static void node_insert(struct shelf_segment **at, struct shelf_segment *node)
 {
-    if (*at == NULL) {
-        *at = node;
-        return;
+    struct shelf_segment **left = &node->left, **right = &node->right;
+
+    while (*at != NULL && (*at)->priority >= node->priority)
+        at = node->start < (*at)->start ? &(*at)->left : &(*at)->right;
+    struct shelf_segment *below = *at;
+    *at = node;
+    while (below != NULL) {
+        if (below->start < node->start) {
+            *left = below;
+            left = &below->right;
+            below = below->right;
+        } else {
+            *right = below;
+            right = &below->left;
+            below = below->left;
+        }
     }
-    if (node->start < (*at)->start) {
-        node_insert(&(*at)->left, node);
-        if ((*at)->left->priority > (*at)->priority)
-            rotate_right(at);
-    } else {
-        node_insert(&(*at)->right, node);
-        if ((*at)->right->priority > (*at)->priority)
-            rotate_left(at);
+    *left = *right = NULL;
+}
+
+// The other way round: what was on both sides of it becomes one again in its place.
+static void node_remove(struct shelf_segment **at, const struct shelf_segment *node)
+{
+    struct shelf_segment *left = node->left, *right = node->right;
+
+    while (*at != node)
+        at = node->start < (*at)->start ? &(*at)->left : &(*at)->right;
+    while (left != NULL && right != NULL) {
+        if (left->priority > right->priority) {
+            *at = left;
+            at = &left->right;
+            left = left->right;
+        } else {
+            *at = right;
+            at = &right->left;
+            right = right->left;
+        }
     }
+    *at = left != NULL ? left : right;
 }
 
 static struct shelf_segment *node_new(struct shelf_index *index, uint64_t start, uint64_t end,
                                       const struct shelf_record *record)
 {
-    struct shelf_segment *node = calloc(1, sizeof *node);
+    struct shelf_segment *node = shelf_pool_get(&index->pool, sizeof *node);
 
-    if (node == NULL)
-        return NULL;
-    node->start = start;
-    node->end = end;
-    node->record = record;
-    node->priority = next_priority(index);
+    if (node != NULL)
+        *node = (struct shelf_segment){
+            .start = start, .end = end, .record = record, .priority = next_priority(index)};
     return node;
 }
 
@@ -97,27 +101,13 @@ struct shelf_segment *shelf_index_find(const struct shelf_index *index, uint64_t
 
 void shelf_index_remove(struct shelf_index *index, struct shelf_segment *segment)
 {
-    struct shelf_segment **at = &index->root;
-
-    while (*at != segment)
-        at = segment->start < (*at)->start ? &(*at)->left : &(*at)->right;
-    while (segment->left != NULL || segment->right != NULL) {
-        if (segment->right == NULL ||
-            (segment->left != NULL && segment->left->priority > segment->right->priority)) {
-            rotate_right(at);
-            at = &(*at)->right;
-        } else {
-            rotate_left(at);
-            at = &(*at)->left;
-        }
-    }
-    *at = NULL;
+    node_remove(&index->root, segment);
     *(segment->next != NULL ? &segment->next->previous : &index->last) = segment->previous;
     if (segment->previous != NULL)
         segment->previous->next = segment->next;
     index->segments--;
     index->bytes -= segment->end - segment->start;
-    free(segment);
+    shelf_pool_put(&index->pool, segment);
 }
 
 // Takes [start, end) out, of which `segment` is the first that is in the way. `spare` becomes the right part of one that is
@@ -191,7 +181,7 @@ bool shelf_index_insert(struct shelf_index *index, const struct shelf_record *re
     if (node == NULL)
         return false;
     if (!carve_whole(index, at, record->offset, end, &at)) {
-        free(node);
+        shelf_pool_put(&index->pool, node);
         return false;
     }
     node_add(index, node, at);
@@ -202,4 +192,5 @@ void shelf_index_clear(struct shelf_index *index)
 {
     while (index->root != NULL)
         shelf_index_remove(index, index->root);
+    shelf_pool_end(&index->pool);
 }

@@ -6,6 +6,8 @@
 #ifndef SHELF_INDEX_H
 #define SHELF_INDEX_H
 
+#include "pool.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -22,17 +24,19 @@ struct shelf_record {
     uint32_t kind;       // enum carrick_log_kind
 };
 
+// One cache line: to look for a place goes from one to the next of them.
 struct shelf_segment {
     struct shelf_segment *left, *right;
     struct shelf_segment *next, *previous; // higher offset, lower
     uint64_t start, end;                   // on the shelf
     const struct shelf_record *record;
-    uint64_t sweep; // number of the sweep that has written it to the disk; 0: none
+    uint32_t sweep; // number of the sweep that has written it to the disk; 0: none
     uint32_t priority;
 };
 
 struct shelf_index {
     struct shelf_segment *root, *last;
+    struct shelf_pool pool;
     uint32_t random; // of priorities; any value
     uint64_t segments;
     uint64_t bytes;
@@ -45,6 +49,6 @@ struct shelf_segment *shelf_index_find(const struct shelf_index *index, uint64_t
 void shelf_index_remove(struct shelf_index *index, struct shelf_segment *segment);
 // Takes [start, end) out. false: no memory.
 bool shelf_index_carve(struct shelf_index *index, uint64_t start, uint64_t end);
-void shelf_index_clear(struct shelf_index *index);
+void shelf_index_clear(struct shelf_index *index); // and gives back its memory
 
 #endif

@@ -91,6 +91,7 @@ static void shelf_close(struct shelf *shelf)
     shelf_map_close(shelf->map);
     if (shelf->file != NULL)
         shelf->client->base->file_close(shelf->file);
+    shelf_pool_end(&shelf->write_pool);
     free(shelf);
 }
 
@@ -122,6 +123,7 @@ static void shelf_destroy(struct carrick_client *client)
     }
     if (client->turn != NULL)
         client->base->timer_destroy(client->turn);
+    shelf_pool_end(&client->request_pool);
     free(client);
 }
 
@@ -231,6 +233,7 @@ static int shelf_describe(struct carrick_client *client, struct carrick_client_i
     if (info->region_max < 1)
         return CARRICK_ERR_LIMIT;
     info->region_count = 1;
+    info->terms = client->config.terms;
     info->wants[0].access = CARRICK_ACCESS_REMOTE_WRITE;
     info->wants[0].bytes = SHELF_SLOTS * SHELF_SLOT_BYTES;
     return CARRICK_OK;

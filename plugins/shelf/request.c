@@ -13,7 +13,6 @@
 #include "catchup.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 // ---- queues
@@ -60,6 +59,11 @@ static struct shelf_queue *queue_of(struct shelf_request *request)
     default:
         return NULL;
     }
+}
+
+static void request_free(struct shelf_request *request)
+{
+    shelf_pool_put(&request->group->client->request_pool, request);
 }
 
 static void leave_export(struct shelf_request *request)
@@ -111,7 +115,7 @@ static void answer(struct shelf_request *request, int sys_errno)
     if (queue != NULL)
         queue_remove(queue, request);
     leave_export(request);
-    free(request);
+    request_free(request);
     answers_begin(client);
     if (export_->user.answers_end != NULL)
         export_->answers_end_due = client->answers_end_due = true;
@@ -131,7 +135,7 @@ void shelf_request_drop(struct shelf_request *request)
         return; // freed when the barrier answers
     if (queue != NULL)
         queue_remove(queue, request);
-    free(request);
+    request_free(request);
 }
 
 static void answer_later(struct shelf_request *request, int sys_errno)
@@ -264,7 +268,7 @@ static void barrier_answered(void *arg, bool fresh)
 
     queue_remove(&request->group->barriers, request);
     if (export_ == NULL) {
-        free(request);
+        request_free(request);
         return;
     }
     if (fresh)
@@ -325,7 +329,7 @@ void shelf_requests_end(struct shelf_group *group)
         struct shelf_request *request = group->barriers.first;
 
         queue_remove(&group->barriers, request);
-        free(request);
+        request_free(request);
     }
 }
 
@@ -372,7 +376,7 @@ int shelf_request_submit(struct carrick_export *export_, const struct carrick_bl
         return status;
     if (export_->open >= SHELF_OPEN_MAX)
         return CARRICK_ERR_AGAIN;
-    struct shelf_request *request = calloc(1, sizeof *request);
+    struct shelf_request *request = shelf_pool_get(&export_->client->request_pool, sizeof *request);
     if (request == NULL)
         return CARRICK_ERR_AGAIN;
     *request = (struct shelf_request){.export_ = export_,
@@ -391,7 +395,7 @@ int shelf_request_submit(struct carrick_export *export_, const struct carrick_bl
     status = begin(request);
     if (status != CARRICK_OK) {
         leave_export(request);
-        free(request);
+        request_free(request);
     }
     return status;
 }

@@ -10,7 +10,7 @@
 //     group      the log's callbacks, roles          follower   the same on the side that is brought up to date
 //     state      for people                          plugin     the client
 //     link       the way to the partner's            front      users by a socket and shared memory
-//     map_file   the file that keeps the map
+//     map_file   the file that keeps the map         pool       memory of what comes with every write
 //
 // Everything runs on the manager's thread, and nothing blocks.
 #ifndef SHELF_H
@@ -54,7 +54,7 @@ struct shelf_write {
     uint64_t start, end;
     uint32_t kind;
     uint64_t tag; // number of the sweep, or run of the catch-up
-    void *buffer; // freed with it; NULL: none, or another's
+    bool pooled;
     void (*fn)(struct shelf_write *write, int sys_errno); // 0: done
     void *arg;
 };
@@ -72,19 +72,25 @@ struct shelf {
     struct shelf_index index;
     struct shelf_map *map;
     struct shelf_write *writes; // under way
-    uint64_t mark_version;      // of the map that must be durable before the log may forget
-    uint64_t give_version;      // and before it may cut records that are void
-    uint64_t sync_failures;     // a failed sync may hide what another one would have told
-    uint64_t swept;             // number of the last sweep that wrote here
-    int error;                  // errno of the last failed request; 0: all is well
+    uint32_t chunk_writes;      // ... of them of a catch-up
+    struct shelf_pool write_pool;
+    uint64_t mark_version;  // of the map that must be durable before the log may forget
+    uint64_t give_version;  // and before it may cut records that are void
+    uint64_t sync_failures; // a failed sync may hide what another one would have told
+    uint32_t swept;         // number of the last sweep that wrote here
+    int error;              // errno of the last failed request; 0: all is well
     uint64_t errors;
 };
 
-// Begins a write (operation: enum carrick_file_operation). The range must be free (shelf_disk_busy). `buffer` of destaging
-// belongs to the write from here on, also on an error, which is an errno; that of a catch-up stays the caller's, until fn.
-int shelf_disk_write(struct shelf *shelf, uint32_t operation, uint64_t start, uint64_t end,
-                     void *buffer, uint32_t kind, uint64_t tag,
-                     void (*fn)(struct shelf_write *write, int sys_errno), void *arg);
+// A write to be filled in, with room for so many bytes of data behind it; NULL: no memory.
+struct shelf_write *shelf_disk_write_new(struct shelf *shelf, uint64_t bytes);
+static inline uint8_t *shelf_disk_write_bytes(struct shelf_write *write)
+{
+    return (uint8_t *)(write + 1);
+}
+// Begins it (operation: enum carrick_file_operation; data: NULL, or what to write, there until fn). The range must be free
+// (shelf_disk_busy). It is gone with its fn, or with an error, which is an errno.
+int shelf_disk_write(struct shelf_write *write, uint32_t operation, void *data);
 // fn(arg, errno): what was written before the call is on the disk for certain, if errno is 0.
 int shelf_disk_sync(struct shelf *shelf, void (*fn)(void *arg, int sys_errno), void *arg);
 bool shelf_disk_busy(const struct shelf *shelf, uint64_t start, uint64_t end);
@@ -120,7 +126,7 @@ enum shelf_sweep_state {
 // A sweep writes all that the index holds, in the order of offsets, syncs, and takes what it wrote out of the index.
 struct shelf_sweep {
     uint32_t state;
-    uint64_t number;
+    uint32_t number; // never 0
     uint64_t target; // all records up to it are on the disk when the sweep ends
     uint32_t shelf;  // the cursor
     uint64_t offset;
@@ -258,6 +264,7 @@ struct shelf_group {
     struct carrick_generation generation;
 
     struct shelf_record *first, *last; // told and not yet synced everywhere
+    struct shelf_pool record_pool;
     uint64_t records;
     uint64_t pruned;       // highest sequence that left the list
     uint64_t told;         // highest sequence that record() came with
@@ -315,6 +322,7 @@ struct carrick_client {
     uint32_t shelf_count;
     struct shelf *shelves[SHELF_SHELVES_MAX];
     struct carrick_export *exports;
+    struct shelf_pool request_pool;
     uint32_t answering; // groups of answers that are being told
     bool answers_end_due;
     struct carrick_timer *turn; // for what must not happen within a call
@@ -323,6 +331,7 @@ struct carrick_client {
     bool ending;       // destroy
     bool break_resync; // the simulator's: what is copied overwrites what is newer
     bool break_index;  // and what is read comes from the disk alone
+    bool break_each;   // and only the first shelf of a group is synced
 };
 
 // Things are to be done in the loop's next turn.

@@ -99,6 +99,31 @@ static struct json_object *describe_group(const struct shelf_group *group)
     return object;
 }
 
+// What the configuration lacks.
+static void describe_trouble(const struct carrick_client *client, struct json_object *object)
+{
+    const struct shelf_group *found = NULL;
+    char text[320];
+
+    if (client->log_ops == NULL) {
+        add_text(object, "trouble",
+                 "no shelf is served: there is no log; the configuration wants a client with the "
+                 "plugin nvram_shadow before this one, in the same process");
+        return;
+    }
+    for (uint32_t i = client->group_count; i > 0; i--)
+        if (client->groups[i - 1]->log == NULL)
+            found = client->groups[i - 1];
+    if (found == NULL)
+        return;
+    snprintf(
+        text, sizeof text,
+        "shelf %s is not served: the configuration of nvram_shadow has no group %s, or another "
+        "client takes its records",
+        found->shelves[0]->name, found->name);
+    add_text(object, "trouble", text);
+}
+
 void shelf_describe_state(struct carrick_client *client, char *text, size_t size)
 {
     struct json_object *object = json_object_new_object();
@@ -107,6 +132,7 @@ void shelf_describe_state(struct carrick_client *client, char *text, size_t size
     for (uint32_t i = 0; i < client->group_count; i++)
         json_object_array_add(groups, describe_group(client->groups[i]));
     json_object_object_add(object, "groups", groups);
+    describe_trouble(client, object);
     if (client->front != NULL) {
         char front[4096];
         front_describe(client->front, front, sizeof front);

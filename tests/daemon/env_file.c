@@ -137,6 +137,71 @@ Test(env_file, zero_and_trim_read_as_zeroes)
     env->ops->file_close(file);
 }
 
+// Writes whose ends ask for more, as destaging does; the last of them closes the file.
+struct chain {
+    struct env_file *file;
+    char data[4096];
+    unsigned left, under_way, ended;
+    bool within; // an end is being told
+};
+
+static void chain_submit(struct chain *chain, uint64_t offset);
+
+static void chain_ended(void *arg, int status, int sys_errno)
+{
+    struct chain *chain = arg;
+
+    cr_assert(not(chain->within), "told from within another's end");
+    cr_assert(eq(int, status, CARRICK_OK), "%d", sys_errno);
+    chain->within = true;
+    chain->under_way--;
+    chain->ended++;
+    if (chain->left > 0) {
+        chain->left--;
+        chain_submit(chain, chain->left * sizeof(chain->data));
+    } else if (chain->under_way == 0) {
+        env->ops->file_close(chain->file);
+        chain->file = NULL;
+    }
+    chain->within = false;
+}
+
+static void chain_submit(struct chain *chain, uint64_t offset)
+{
+    struct carrick_file_request request = {
+        .struct_size = sizeof(request),
+        .operation = CARRICK_FILE_WRITE,
+        .offset = offset,
+        .length = sizeof(chain->data),
+        .data = chain->data,
+        .fn = chain_ended,
+        .arg = chain,
+    };
+
+    cr_assert(eq(int, env->ops->file_submit(chain->file, &request), CARRICK_OK));
+    chain->under_way++;
+}
+
+Test(env_file, ends_ask_for_more_and_the_last_closes)
+{
+    enum { WRITES = 300, AT_A_TIME = 20 };
+    struct chain chain = {.file = open_new(WRITES * 4096), .left = WRITES - AT_A_TIME};
+
+    memset(chain.data, 'c', sizeof(chain.data));
+    for (unsigned i = 0; i < AT_A_TIME; i++)
+        chain_submit(&chain, (WRITES - 1 - i) * sizeof(chain.data));
+    while (chain.file != NULL)
+        uv_run(env_uv_loop(uv), UV_RUN_ONCE);
+    cr_assert(eq(uint, chain.ended, WRITES));
+
+    struct env_file *file = open_new(WRITES * 4096);
+    static char in[WRITES * 4096];
+    cr_assert(eq(int, run(file, CARRICK_FILE_READ, 0, in, sizeof(in)).status, CARRICK_OK));
+    for (size_t i = 0; i < sizeof(in); i++)
+        cr_assert(eq(int, in[i], 'c'), "byte %zu", i);
+    env->ops->file_close(file);
+}
+
 Test(env_file, bounds_are_checked_without_wrapping)
 {
     struct env_file *file = open_new(8192);

@@ -144,5 +144,36 @@ def managers_of_other_names_do_not_meet(world):
     wait_for(refused, "both to refuse")
 
 
+def what_a_client_needs_in_common(world, **client):
+    group = {"name": "g1", "home": "alpha", "log_bytes": 4 << 20, "backing": "memory"}
+    links = [loopback_link("left")]
+    sections = [manager(links=links, clients=[
+        {"name": "log", "plugin": "nvram_shadow", "config": {"groups": [dict(group, home=home)]}, **client}])
+        for home in ("alpha", "beta")]
+    alpha, beta = (world.node(name, world.config([section])) for name, section in zip(("alpha", "beta"), sections))
+    alpha.start()
+    beta.start()
+    refused_on_both(alpha, beta, "configuration")
+    for node in (alpha, beta):
+        first = node.cli_code("status")[1].splitlines()[0]
+        for word in ("client log, group g1", 'alpha has "home alpha', 'beta has "home beta'):
+            check(word in first, f"{node.name} does not say '{word}': {first}")
+    beta.stop()
+    beta.config["managers"] = [sections[0]]
+    beta.write_config()
+    beta.start().wait_up()
+    alpha.wait_up()
+
+
+@test
+def groups_with_another_home_on_each_node(world):
+    what_a_client_needs_in_common(world)
+
+
+@test
+def the_same_in_a_process_of_its_own(world):
+    what_a_client_needs_in_common(world, isolation="process")
+
+
 if __name__ == "__main__":
     main()

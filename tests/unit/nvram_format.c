@@ -128,7 +128,7 @@ Test(nvram_format, record_comes_back_and_every_bit_counts)
 
     for (unsigned i = 0; i < 100; i++)
         bytes[NV_RECORD_BYTES + i] = (uint8_t)i;
-    nv_record_encode(&record, bytes);
+    nv_record_encode(&record, bytes, NULL);
     cr_assert_eq(nv_record_span(&record), NV_RECORD_BYTES + 128);
     cr_assert(nv_record_check(bytes, sizeof bytes, &back));
     cr_assert_eq(back.sequence, 77);
@@ -153,13 +153,13 @@ Test(nvram_format, length_that_would_reach_out_is_no_record)
     uint8_t bytes[NV_RECORD_BYTES] = {0};
     struct nv_record record = {.kind = CARRICK_LOG_ZERO, .sequence = 1, .length = UINT64_MAX}, back;
 
-    nv_record_encode(&record, bytes);
+    nv_record_encode(&record, bytes, NULL);
     cr_assert(nv_record_check(bytes, sizeof bytes, &back), "a range of any length has no data");
     record.kind = NV_FILL;
-    nv_record_encode(&record, bytes);
+    nv_record_encode(&record, bytes, NULL);
     cr_assert_not(nv_record_check(bytes, 1 << 20, &back));
     record.kind = 17;
-    nv_record_encode(&record, bytes);
+    nv_record_encode(&record, bytes, NULL);
     cr_assert_not(nv_record_check(bytes, 1 << 20, &back));
     // Its data would be read out of bounds before the checksum could tell.
     bytes[56] = CARRICK_LOG_WRITE;

@@ -436,5 +436,31 @@ Test(nvram_pair, two_groups_in_both_directions)
     cr_assert_not_null(strstr(state, "\"name\":\"g1\",\"role\":\"owner\",\"condition\":\"whole\""));
     cr_assert_not_null(
         strstr(state, "\"name\":\"g2\",\"role\":\"shadow\",\"condition\":\"whole\""));
-    cr_assert_str_eq(state + strlen(state) - 3, "}]}");
+    // Whoever asks learns that there is no client that would serve them.
+    cr_assert_not_null(strstr(state, "}],\"trouble\":\"group g1 and others: nobody decides"));
+    cr_assert_eq(state[strlen(state) - 1], '}');
+}
+
+Test(nvram_pair, what_its_consumer_has_given_up_takes_no_role)
+{
+    struct carrick_generation one = u_generation(1, 0, 0), two = u_generation(2, 1, 1);
+
+    u_pair();
+    u_append(0, 0, 100);
+    w_run_ms(10);
+    unsigned told = users[1].changes;
+    nv_log_ops.fail(users[1].log);
+    w_run_ms(5);
+    cr_assert_eq(u_copy(1).condition, CARRICK_LOG_UNUSABLE);
+    cr_assert_gt(users[1].changes, told, "the monitor was not told");
+    nv_log_ops.idle(users[1].log, "it cannot be served");
+    w_session_end();
+    w_run_ms(5);
+    cr_assert_eq(CALL(follow, users[1].log, &one, UINT64_MAX, false), CARRICK_ERR_STATE);
+    cr_assert_eq(CALL(serve, users[1].log, &two, CARRICK_MIRROR_ALONE), CARRICK_ERR_STATE);
+    // With the next daemon, and a consumer that can take it, it is what it was.
+    w_kill(1);
+    u_start(1);
+    cr_assert_eq(u_copy(1).condition, CARRICK_LOG_WHOLE);
+    cr_assert_eq(u_copy(1).last, 1);
 }

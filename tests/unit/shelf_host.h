@@ -89,7 +89,7 @@ struct carrick_log {
     struct log_record *records[WORLD_RECORDS + 1]; // by sequence
     uint64_t first, last, acknowledged, told, synced, everywhere;
     uint32_t role, mirror, level;
-    bool full, fresh;
+    bool full, fresh, failed;
     struct carrick_resync report;
     struct barrier barriers[1024];
     uint32_t barrier_count;

@@ -114,7 +114,7 @@ Test(shelf_index, many_records_stay_balanced)
     enum { MANY = 50000 };
     struct shelf_record *records = calloc(MANY, sizeof *records);
 
-    // In order, which makes a plain tree a list; a list of this length would overrun the stack of the insertion.
+    // In order, which makes a plain tree a list.
     for (uint64_t i = 0; i < MANY; i++) {
         records[i] = (struct shelf_record){.sequence = i + 1, .offset = i * 10, .length = 10};
         cr_assert(shelf_index_insert(&index, &records[i]));

@@ -104,6 +104,11 @@ static void log_resync_report(struct carrick_log *log, const struct carrick_resy
     log->report = *report;
 }
 
+static void log_fail(struct carrick_log *log)
+{
+    log->failed = true;
+}
+
 static const struct carrick_log_ops fake_log_ops = {
     .struct_size = sizeof fake_log_ops,
     .find = log_find,
@@ -115,6 +120,7 @@ static const struct carrick_log_ops fake_log_ops = {
     .synced = log_synced,
     .read_barrier = log_read_barrier,
     .resync_report = log_resync_report,
+    .fail = log_fail,
 };
 
 // Tells the consumer all up to sequence.
