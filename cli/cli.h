@@ -80,6 +80,9 @@ int command_config_check(struct cli_options *options, int argc, char **argv);
 struct config;
 // The node whose name this machine bears; -1: neither.
 int config_node_here(const struct config *config);
+// Tells of clients of the storage that do not find each other, each with its place in the file.
+void config_parts_check(const struct config *config, void (*missing)(void *arg, const char *text),
+                        void *arg);
 // Tells of directories that are not there, in which clients or arbiters of the node keep something.
 void config_places_check(const struct config *config, int node,
                          void (*missing)(void *arg, const char *text), void *arg);

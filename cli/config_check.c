@@ -122,8 +122,10 @@ int command_config_check(struct cli_options *options, int argc, char **argv)
     }
     if (result == CLI_OK) {
         bool good = config && errors->count == 0;
-        if (config && !options->syntax)
+        if (config && !options->syntax) {
+            config_parts_check(config, note_place, notes);
             check_places(options, config, notes);
+        }
         if (options->json)
             report_json(errors, notes);
         else

@@ -272,9 +272,12 @@ static void check_netdev(struct doctor *doctor, const char *subject, const char 
                         ? " (4096 with an MTU of 4200, where all between the nodes "
                           "takes that)"
                         : "");
-    else
+    else if (mtu > 0)
         doctor_find(doctor, FINDING_OK, subject, NULL, "the interface %s is up, MTU %lld", netdev,
                     (long long)mtu);
+    else
+        doctor_find(doctor, FINDING_OK, subject, NULL,
+                    "the interface %s is there; /sys does not tell its state and MTU", netdev);
 }
 
 static bool check_link(struct doctor *doctor, const struct config_link *link, char *netdev)

@@ -73,7 +73,9 @@ static void say_unreached(struct doctor *doctor, const struct config_link *link,
         return;
     }
     if (why == ECONNREFUSED) {
-        doctor_find(doctor, FINDING_WARNING, subject, "systemctl start carrickd",
+        snprintf(mend, sizeof mend, "systemctl start carrickd # on %s",
+                 doctor->config->nodes[1 - doctor->node]);
+        doctor_find(doctor, FINDING_WARNING, subject, mend,
                     "the partner's host answers at %s, but nobody listens on port %u: does "
                     "carrickd run there?",
                     remote->address, remote->port);

@@ -20,23 +20,27 @@ static enum paint state_paint(const char *state)
 
 void show_groups(struct json_object *groups, unsigned indent)
 {
-    static const char *const headers[] = {"GROUP", "STATE", "FOR", "HERE", "OWNER", "REASON", NULL};
+    static const char *const headers[] = {"GROUP", "STATE",   "FOR",    "HERE",
+                                          "OWNER", "DURABLE", "REASON", NULL};
     struct table table;
     table_begin(&table, indent, headers);
     for (size_t i = 0; i < array_length(groups); i++) {
         struct json_object *group = json_object_array_get_idx(groups, i);
-        const char *state = member_text(group, "state"), *owner = member_text(group, "owner");
-        char age[32], progress[32] = "";
+        const char *state = member_text(group, "state"), *owner = member_text(group, "owner"),
+                   *fault = member_text(group, "arbiter_fault");
+        char age[32], told[120], durable[80];
         text_age((uint64_t)member_int(group, "age_ms"), age, sizeof age);
-        if (json_object_object_get_ex(group, "resync_percent", NULL))
-            snprintf(progress, sizeof progress, " %d%%", (int)member_int(group, "resync_percent"));
+        group_state(group, told, sizeof told);
+        group_durability(group, durable, sizeof durable);
         table_row(&table);
         table_cell(&table, 0, PAINT_BOLD, "%s", member_text(group, "name"));
-        table_cell(&table, 1, state_paint(state), "%s%s", state, progress);
+        table_cell(&table, 1, fault[0] ? PAINT_WARN : state_paint(state), "%s", told);
         table_cell(&table, 2, PAINT_NONE, "%s", age);
         table_cell(&table, 3, PAINT_NONE, "%s", member_text(group, "role"));
         table_cell(&table, 4, PAINT_NONE, "%s", owner[0] ? owner : "-");
-        table_cell(&table, 5, PAINT_NONE, "%s", member_text(group, "reason"));
+        table_cell(&table, 5, PAINT_NONE, "%s", durable);
+        table_cell(&table, 6, PAINT_NONE, "%s%s", fault[0] ? "could not change hands now: " : "",
+                   fault[0] ? fault : member_text(group, "reason"));
     }
     table_end(&table);
 }
@@ -150,17 +154,23 @@ static void print_monitor(struct json_object *result)
         paint_text(PAINT_BAD, "the interconnect driver of this node has failed");
         puts(": none of its links can be used; 'carrick links' says why\n");
     }
+    if (member_text(result, "trouble")[0])
+        printf("%s\n", member_text(result, "trouble"));
     show_groups(member_array(result, "groups"), 0);
 }
 
 static void print_dry_run(struct json_object *result)
 {
-    bool possible = member_bool(result, "possible");
+    bool possible = member_bool(result, "possible"), forced = member_bool(result, "force_possible");
     printf("takeover of group %s: %s\n", member_text(result, "group"),
-           possible ? "possible" : "there are reasons against it");
+           possible ? "possible"
+           : forced ? "there are reasons against it"
+                    : "not possible, and not by force either");
     print_list("against it:", member_array(result, "against"));
-    print_list("it would:", member_array(result, "would"));
     if (!possible)
+        print_list("not even --force goes against this:", member_array(result, "force_against"));
+    print_list("it would:", member_array(result, "would"));
+    if (!possible && forced)
         print_list("with --force would be lost:", member_array(result, "force_would_lose"));
 }
 

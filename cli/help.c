@@ -82,7 +82,9 @@ const struct cli_command cli_commands[] = {
     {"takeover", "GROUP", "serve a group here, of which the owner is lost",
      "Refused with every reason that speaks against it. --dry-run only lists them, with what would "
      "be done.\n"
-     "--force goes on against them, and may lose acknowledged writes: --dry-run says which.\n",
+     "--force goes on against them, and may lose acknowledged writes: --dry-run says which, and "
+     "what not\n"
+     "even --force goes against.\n",
      ASKS | CLI_OPTION_TAKEOVER, 1, 1, command_takeover},
     {"handover", "GROUP", "give a group that is served here to the partner",
      "Nothing is lost; those who use it see one reconnect. With no link left, this node stops "

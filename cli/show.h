@@ -12,6 +12,9 @@ void show_links(struct json_object *links, unsigned indent);
 void show_clients(struct json_object *clients, unsigned indent, bool detail);
 void show_vis(struct json_object *vis, unsigned indent);
 void show_groups(struct json_object *groups, unsigned indent);
+// In group.c. Its state, with how far, how fast and how long still where it is brought up to date; how durable both copies are.
+void group_state(struct json_object *group, char *text, size_t size);
+void group_durability(struct json_object *group, char *text, size_t size);
 // In verdict.c. The client of a manager that runs the failover monitor, and what it says of its groups; NULL when
 // there is none.
 struct json_object *failover_client(struct json_object *manager);

@@ -89,6 +89,15 @@ static void judge_clients(struct json_object *manager, struct finding *finding)
             snprintf(text, sizeof text, "client %s is not ready: %s", name, state);
         find(finding, VERDICT_DEGRADED, -1, text);
     }
+    // Any plugin may say so of itself.
+    for (size_t i = 0; i < array_length(clients); i++) {
+        struct json_object *client = json_object_array_get_idx(clients, i);
+        const char *trouble = member_text(member_object(client, "detail"), "trouble");
+        char text[400];
+        snprintf(text, sizeof text, "client %s: %s", member_text(client, "name"), trouble);
+        if (trouble[0])
+            find(finding, VERDICT_DEGRADED, -1, text);
+    }
     struct json_object *vis = member_array(manager, "vis");
     for (size_t i = 0; i < array_length(vis); i++) {
         struct json_object *vi = json_object_array_get_idx(vis, i);
@@ -122,8 +131,14 @@ static void judge_groups(struct json_object *manager, struct finding *finding)
     struct json_object *groups = failover_groups(manager);
     for (size_t i = 0; i < array_length(groups); i++) {
         struct json_object *group = json_object_array_get_idx(groups, i);
-        const char *state = member_text(group, "state");
+        const char *state = member_text(group, "state"),
+                   *fault = member_text(group, "arbiter_fault");
         char text[400];
+        if (strcmp(state, "protected") == 0 && fault[0]) {
+            snprintf(text, sizeof text, "group %s is protected, but could not change hands now: %s",
+                     member_text(group, "name"), fault);
+            find(finding, VERDICT_DEGRADED, member_int(group, "arbiter_fault_ms"), text);
+        }
         if (strcmp(state, "protected") == 0)
             continue;
         snprintf(text, sizeof text, "group %s is %s: %s", member_text(group, "name"), state,
@@ -196,6 +211,9 @@ static void judge_absent(struct json_object *manager, struct json_object *sessio
         snprintf(text, sizeof text, "no session with %s: %s refuses it (%s): %s", partner,
                  here ? "this node" : partner, member_text(refused, "reason"),
                  member_text(refused, "text"));
+        // Each attempt has an end of its own; the refusal lasts over all of them.
+        if (member_int(refused, "age_ms") > since_ms)
+            since_ms = member_int(refused, "age_ms");
         find(finding, VERDICT_DOWN, since_ms, text);
         return;
     }

@@ -226,7 +226,7 @@ static void claim_found(struct group *group, const struct carrick_arbiter_record
     claim_change(group);
 }
 
-static const char *not_had_text(int status)
+const char *fo_claim_not_had_text(int status)
 {
     switch (status) {
     case CARRICK_ERR_TIMEOUT:
@@ -269,7 +269,7 @@ static void answered(void *arg, int status, const struct carrick_arbiter_record 
 
         snprintf(cause, sizeof cause, "the arbiter %s could not be had: %s",
                  group->failover->arbiter_ops->name(group->failover->arbiter),
-                 not_had_text(status));
+                 fo_claim_not_had_text(status));
         claim_not_had(group, cause);
     }
 }

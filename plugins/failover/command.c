@@ -4,8 +4,9 @@
 // and force says in words what would be lost.
 #include "report.h"
 
-#include <stdio.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct request {
@@ -14,6 +15,7 @@ struct request {
     struct group *group;
     uint64_t token;
     bool dry_run, force;
+    const struct look_answer *look; // at the arbiter, made for this request; NULL: none
 };
 
 static void reply_object(const struct request *request, int status, struct json_object *object)
@@ -101,6 +103,8 @@ static void against_copy(const struct request *request, const struct carrick_log
 
     if (mine->condition == CARRICK_LOG_SCANNING)
         add(against, "this node's copy of the log is still being read: try again in a moment");
+    if (mine->condition == CARRICK_LOG_UNUSABLE)
+        add(against, "this node's shelves cannot take what the log holds: its log says why");
     if (mine->condition == CARRICK_LOG_EMPTY)
         add(against, "this node's copy of the log is empty");
     if (mine->condition == CARRICK_LOG_CORRUPT)
@@ -111,8 +115,10 @@ static void against_copy(const struct request *request, const struct carrick_log
             "not even by force");
     if (mine->condition == CARRICK_LOG_WHOLE && !mine->member)
         add(against, "this node's copy is no member: it lacks what was acknowledged without it");
+    if (request->look != NULL && request->look->fault[0] != '\0')
+        add(against, "%s", request->look->fault);
     // What was read of the record may be older than this copy: it is asked again before anything is done.
-    if (failover_has_arbiter(request->failover) && group->record_known &&
+    if (request->look == NULL && failover_has_arbiter(request->failover) && group->record_known &&
         group->record.number > mine->generation.number &&
         !fo_id_equal(group->record.generation, mine->generation.id) &&
         mine->condition == CARRICK_LOG_WHOLE && !fo_copy_is_current(mine, me, &group->record))
@@ -163,12 +169,40 @@ static struct json_object *takeover_against(const struct request *request,
     return against;
 }
 
+static bool is_unservable(const struct carrick_log_copy *mine)
+{
+    return mine->condition == CARRICK_LOG_INCONSISTENT || mine->condition == CARRICK_LOG_CORRUPT ||
+           mine->condition == CARRICK_LOG_SCANNING || mine->condition == CARRICK_LOG_UNUSABLE;
+}
+
+// What force does not go against.
+static struct json_object *force_against(const struct request *request,
+                                         const struct carrick_log_copy *mine)
+{
+    struct json_object *against = json_object_new_array();
+
+    if (mine->role == CARRICK_LOG_OWNER)
+        add(against, "this node serves the group already");
+    else if (busy(request->group))
+        add(against, "a takeover is under way: %s", fo_group_state_name(request->group->state));
+    if (is_unservable(mine))
+        add(against, "this node's copy of the log cannot be served as it is");
+    if (request->look != NULL && !request->look->had)
+        add(against,
+            "%s. Where it is gone for good, give both nodes another one, or none, and start both "
+            "daemons anew",
+            request->look->fault);
+    return against;
+}
+
 static struct json_object *takeover_would(const struct request *request,
                                           const struct carrick_log_copy *mine)
 {
     struct json_object *would = json_object_new_array();
     const struct failover *failover = request->failover;
 
+    if (mine->role == CARRICK_LOG_OWNER)
+        return would;
     if (mine->role == CARRICK_LOG_SHADOW)
         add(would, "withdraw the promise to %s that its reads are not stale",
             failover->host->base->partner);
@@ -191,6 +225,8 @@ static struct json_object *force_loses(const struct request *request,
     const struct group *group = request->group;
     const char *partner = request->failover->host->base->partner;
 
+    if (mine->role == CARRICK_LOG_OWNER)
+        return loses;
     if (mine->condition == CARRICK_LOG_EMPTY)
         add(loses,
             "every write that was acknowledged and lies in the log only: this copy is empty");
@@ -229,25 +265,71 @@ static void takeover_refused(const struct request *request, struct json_object *
     snprintf(text, sizeof text, "%s: ", summary);
     join(text, sizeof text, against);
     used = strlen(text);
-    snprintf(text + used, sizeof text - used, ". Force would lose: ");
-    join(text, sizeof text, loses);
+    // What force does not do either would lose nothing.
+    if (json_object_array_length(loses) > 0 && !is_unservable(mine))
+        snprintf(text + used, sizeof text - used, ". Force would lose: ");
+    if (text[used] != '\0')
+        join(text, sizeof text, loses);
     json_object_put(loses);
     json_object_put(against);
     reply_text(request, CARRICK_ERR_STATE, text);
 }
 
-static void takeover_shown(const struct request *request, struct json_object *against,
-                           const struct carrick_log_copy *mine)
+static void add_list(struct json_object *object, const char *possible, const char *key,
+                     struct json_object *against)
+{
+    json_object_object_add(object, possible,
+                           json_object_new_boolean(json_object_array_length(against) == 0));
+    json_object_object_add(object, key, against);
+}
+
+static void takeover_shown(const struct request *request)
 {
     struct json_object *object = json_object_new_object();
+    struct carrick_log_copy mine;
 
+    fo_group_copy(request->group, &mine);
     fo_report_text(object, "group", request->group->name);
-    json_object_object_add(object, "possible",
-                           json_object_new_boolean(json_object_array_length(against) == 0));
-    json_object_object_add(object, "against", against);
-    json_object_object_add(object, "would", takeover_would(request, mine));
-    json_object_object_add(object, "force_would_lose", force_loses(request, mine));
+    add_list(object, "possible", "against", takeover_against(request, &mine));
+    add_list(object, "force_possible", "force_against", force_against(request, &mine));
+    json_object_object_add(object, "would", takeover_would(request, &mine));
+    json_object_object_add(object, "force_would_lose", force_loses(request, &mine));
     reply_object(request, CARRICK_OK, object);
+}
+
+static void dry_run_looked(void *arg, struct group *group, const struct look_answer *answer)
+{
+    uint64_t *token = arg;
+    struct request request = {.failover = group->failover,
+                              .group = group,
+                              .token = *token,
+                              .dry_run = true,
+                              .look = answer};
+
+    free(token);
+    takeover_shown(&request);
+}
+
+// The arbiter is asked what it says now: what was known of it may have passed long since.
+static void dry_run(struct request *request, const struct carrick_log_copy *mine)
+{
+    static const struct look_answer none = {
+        .fault = "the arbiter takes no operation now: try again in a moment"};
+    uint64_t *token;
+
+    if (!failover_has_arbiter(request->failover) || mine->role == CARRICK_LOG_OWNER) {
+        takeover_shown(request);
+        return;
+    }
+    token = malloc(sizeof *token);
+    if (token != NULL) {
+        *token = request->token;
+        if (fo_look(request->group, dry_run_looked, token) == CARRICK_OK)
+            return;
+    }
+    free(token);
+    request->look = &none;
+    takeover_shown(request);
 }
 
 static bool fire_for(const struct request *request, enum group_event event)
@@ -277,18 +359,16 @@ static int run_takeover(struct request *request)
     struct json_object *against;
 
     fo_group_copy(request->group, &mine);
-    against = takeover_against(request, &mine);
     if (request->dry_run) {
-        takeover_shown(request, against, &mine);
+        dry_run(request, &mine);
         return CARRICK_OK;
     }
+    against = takeover_against(request, &mine);
     if (mine.role == CARRICK_LOG_OWNER || busy(request->group)) {
         takeover_refused(request, against, &mine, "there is nothing to take over");
         return CARRICK_OK;
     }
-    if (request->force &&
-        (mine.condition == CARRICK_LOG_INCONSISTENT || mine.condition == CARRICK_LOG_CORRUPT ||
-         mine.condition == CARRICK_LOG_SCANNING)) {
+    if (request->force && is_unservable(&mine)) {
         takeover_refused(request, against, &mine, "not even force can serve this copy");
         return CARRICK_OK;
     }
@@ -379,28 +459,42 @@ static bool find_group(struct request *request)
     return false;
 }
 
-int fo_command_run(struct failover *failover, const char *word, const char *json, uint64_t token)
+static const struct {
+    const char *word;
+    bool wants_group;
+    int (*run)(struct request *request);
+} words[] = {
+    {"status", false, run_status},    {"timers", false, run_timers},
+    {"takeover", true, run_takeover}, {"handover", true, run_handover},
+    {"giveback", true, run_giveback},
+};
+
+static void say_words(const struct request *request)
 {
-    static const struct {
-        const char *word;
-        bool wants_group;
-        int (*run)(struct request *request);
-    } words[] = {
-        {"status", false, run_status},    {"timers", false, run_timers},
-        {"takeover", true, run_takeover}, {"handover", true, run_handover},
-        {"giveback", true, run_giveback},
-    };
-    struct request request = {.failover = failover, .token = token};
-    int status = CARRICK_ERR_NOT_SUPPORTED;
+    char text[200] = "failover does not know this command; it knows:";
 
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        size_t used = strlen(text);
+        snprintf(text + used, sizeof text - used, "%s %s", i ? "," : "", words[i].word);
+    }
+    reply_text(request, CARRICK_ERR_NOT_SUPPORTED, text);
+}
+
+int fo_command_run(struct failover *failover, const char *word, const char *json, uint64_t token)
+{
+    struct request request = {.failover = failover, .token = token};
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        int status = CARRICK_OK;
+
         if (strcmp(words[i].word, word) != 0)
             continue;
         request.args = json_tokener_parse(json);
-        status = CARRICK_OK;
         if (!words[i].wants_group || find_group(&request))
             status = words[i].run(&request);
         json_object_put(request.args);
+        return status;
     }
-    return status;
+    say_words(&request);
+    return CARRICK_OK;
 }

@@ -303,16 +303,28 @@ static bool partner_still_reads(const struct decide_in *in)
            in->theirs->condition == CARRICK_LOG_SCANNING;
 }
 
+static bool partner_is_unusable(const struct decide_in *in)
+{
+    return in->theirs && in->theirs->role != CARRICK_LOG_OWNER &&
+           in->theirs->condition == CARRICK_LOG_UNUSABLE;
+}
+
 void fo_decide(const struct decide_in *asked, struct decide_out *out)
 {
     struct decide_in without = *asked;
     const struct decide_in *in = asked;
 
-    // A copy that cannot be read is, after some time, as one that is not there.
+    // A copy that cannot be read is, after some time, as one that is not there; one that cannot be served, at once.
     without.theirs = NULL;
-    if (asked->waited && partner_still_reads(asked))
+    without.waited |= partner_is_unusable(asked);
+    if (without.waited && (partner_still_reads(asked) || partner_is_unusable(asked)))
         in = &without;
-    if (in->mine->condition == CARRICK_LOG_SCANNING)
+    if (in->mine->condition == CARRICK_LOG_UNUSABLE)
+        answer(
+            out, DECIDE_WAIT,
+            "this node's shelves cannot take what the log holds: its log says why; mend that, and "
+            "start the daemon again");
+    else if (in->mine->condition == CARRICK_LOG_SCANNING)
         answer(out, DECIDE_WAIT, "this node's copy of the log is still being read");
     else if (in->theirs && in->theirs->role == CARRICK_LOG_OWNER)
         decide_follow(in, out);

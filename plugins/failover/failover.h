@@ -7,6 +7,7 @@
 //     message          what the two monitors tell each other
 //     decide           who shall serve when nobody does (pure)
 //     claim            one change at the arbiter, from the first read to a settled outcome
+//     look             what the arbiter would say, looked at while nothing is asked
 //     group, steps     the state machine of each group, as a table, and what its transitions do:
 //     take, owner,     on the way to serving; with the partner, which may be lost or take over;
 //     rejoin           alone, until the partner is a member again
@@ -105,6 +106,7 @@ enum group_event {
     EVENT_SERVED,    // the log serves
     EVENT_FAILED,    // it could not
     EVENT_CHANGED,   // something in copy, mirror or resynchronisation changed
+    EVENT_UNUSABLE,  // this node's shelves cannot take what the log holds, and it still has a role
     EVENT_JOIN,
     EVENT_JOINED,
     EVENT_HANDOVER,
@@ -140,6 +142,23 @@ struct claim {
     enum group_event outcome;
     struct carrick_arbiter_record wanted;
     char cause[REASON_BYTES]; // of the last failure
+};
+
+// ---- looks at the arbiter
+
+struct look; // look.c
+
+struct look_answer {
+    bool had;                 // the record is known, and could be changed by force
+    char fault[REASON_BYTES]; // why this node could not take the group over; empty: it could
+};
+
+// What is known of the arbiter while the group is well.
+struct outlook {
+    uint64_t look_at_ns;
+    unsigned doubts; // looks in a row that found a fault
+    uint64_t since_ns;
+    char fault[REASON_BYTES]; // empty: none
 };
 
 // ---- groups
@@ -191,6 +210,7 @@ struct group {
     struct carrick_arbiter_record record; // the newest that was seen
     struct call *calls;                   // claim.c: asked at the arbiter and not answered
 
+    struct outlook outlook;
     struct claim claim;
     bool unsettled; // a change of this node may stand, now or later, that was given up
     uint8_t unsettled_generation[16];
@@ -231,6 +251,8 @@ enum failover_break {
     FAILOVER_BREAK_FOUND = 4, // a change compares with what is found, not with what this copy bears
     FAILOVER_BREAK_EQUAL =
         8, // a partner becomes a member while its shelf is still brought up to date
+    FAILOVER_BREAK_HOLD = 16, // "hold" holds nobody
+    FAILOVER_BREAK_BOOT = 32, // nobody waits for a partner that is seen to boot
 };
 
 struct hooks; // hooks.c
@@ -249,6 +271,8 @@ struct failover {
 
     struct group *groups;
     uint32_t group_count;
+    struct look *looks; // under way
+    bool looking;       // one of them is made by this node for itself
 
     struct carrick_vi *vi;
     bool session, bringup;
@@ -314,6 +338,17 @@ void fo_claim_wanted(struct group *group, enum claim_purpose purpose,
 void fo_generation_of(const struct carrick_arbiter_record *record,
                       const struct carrick_log_copy *copy, struct carrick_generation *out);
 bool failover_has_arbiter(const struct failover *failover);
+const char *fo_claim_not_had_text(int status);
+
+// ---- look.c
+
+typedef void (*fo_look_fn)(void *arg, struct group *group, const struct look_answer *answer);
+
+// Asks the arbiter for the record, once. fn is called once, never from within the call; not where this returns an error.
+// arg is of malloc: it is freed by fo_looks_forget for looks that are not answered any more, else it is fn's.
+int fo_look(struct group *group, fo_look_fn fn, void *arg);
+void fo_looks_forget(struct failover *failover);
+void fo_look_tick(struct group *group, uint64_t now_ns);
 
 // ---- group.c
 

@@ -126,6 +126,8 @@ static const char *word_of(struct group *group)
     fo_group_copy(group, &copy);
     if (copy.condition == CARRICK_LOG_INCONSISTENT)
         return "inconsistent";
+    if (copy.condition == CARRICK_LOG_UNUSABLE)
+        return "waiting";
     if (group->state == GROUP_SHADOW || group->state == GROUP_RESET)
         return !copy.member ? "resyncing"
                : group->failover->session && !group->failover->monitor.lost &&
@@ -240,13 +242,25 @@ void fo_group_fire(struct group *group, enum group_event event)
     fo_group_word(group);
 }
 
+// In the midst of a claim its answer comes first: so it is looked at again with each tick.
+static bool is_unusable(const struct group *group)
+{
+    struct carrick_log_copy copy;
+
+    fo_group_copy(group, &copy);
+    return copy.condition == CARRICK_LOG_UNUSABLE && copy.role != CARRICK_LOG_IDLE;
+}
+
 void fo_group_tick(struct group *group, uint64_t now_ns)
 {
     fo_claim_tick(group, now_ns);
+    if (is_unusable(group))
+        fo_group_fire(group, EVENT_UNUSABLE);
     if (now_ns >= group->given_until_ns)
         fo_hand_unheard(group);
     if (now_ns >= group->deadline_ns)
         fo_group_fire(group, EVENT_DEADLINE);
+    fo_look_tick(group, now_ns);
 }
 
 // ---- the log's word
@@ -255,7 +269,7 @@ static void log_changed(void *arg)
 {
     struct group *group = arg;
 
-    fo_group_fire(group, EVENT_CHANGED);
+    fo_group_fire(group, is_unusable(group) ? EVENT_UNUSABLE : EVENT_CHANGED);
     failover_tell(group);
 }
 

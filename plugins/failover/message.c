@@ -73,7 +73,7 @@ static bool fields_are_in_range(const struct message *message)
 
     return message->kind >= MESSAGE_STATE && message->kind < MESSAGE_KIND_COUNT &&
            message->group[CARRICK_NAME_MAX] == '\0' && message->mirror <= CARRICK_MIRROR_BOTH &&
-           copy->condition <= CARRICK_LOG_SCANNING && copy->level <= CARRICK_LEVEL_PERSISTENT &&
+           copy->condition <= CARRICK_LOG_UNUSABLE && copy->level <= CARRICK_LEVEL_PERSISTENT &&
            copy->role <= CARRICK_LOG_SHADOW &&
            (copy->role != CARRICK_LOG_OWNER || !fo_id_is_zero(copy->generation.id));
 }

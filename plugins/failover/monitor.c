@@ -82,7 +82,7 @@ bool fo_monitor_boots_in_time(const struct failover *failover)
 {
     const struct monitor *monitor = &failover->monitor;
 
-    return monitor->boots && !failover->session &&
+    return monitor->boots && !failover->session && !(failover->break_rules & FAILOVER_BREAK_BOOT) &&
            (!monitor->heard_ever || monitor->heard_awake_ns < monitor->boot_awake_ns) &&
            monitor->awake_ns - monitor->boot_awake_ns < failover->config.timers.boot_ms * MS;
 }

@@ -48,7 +48,7 @@ static enum group_state ask_alone(struct group *group)
 
 static enum group_state alone_without_arbiter(struct group *group)
 {
-    if (!group->failover->config.go_on) {
+    if (!group->failover->config.go_on && !(group->failover->break_rules & FAILOVER_BREAK_HOLD)) {
         fo_group_reason(group,
                         "the partner's copy is not there, and on_mirror_loss is \"hold\": writes "
                         "wait (%.80s)",
@@ -104,31 +104,44 @@ enum group_state fo_both_lost(struct group *group)
     return go_alone(group);
 }
 
+// The partner hears of it, and takes the group over where its copy is a member.
+enum group_state fo_owner_unusable(struct group *group)
+{
+    step_down(group, "its shelves cannot take what the log holds");
+    return fo_step_deciding(group);
+}
+
 enum group_state fo_both_state(struct group *group)
 {
-    const struct carrick_log_copy *theirs = &group->theirs.copy;
-    struct carrick_log_copy mine;
+    struct carrick_log_copy mine, theirs = group->theirs.copy;
 
     fo_group_copy(group, &mine);
+    // Its word may be older than what both acknowledged since: one that is on its way to take over is no less whole.
+    fo_theirs_at_least(group, &mine, &theirs);
     if (fo_owner_superseded(group, &mine)) {
         fo_group_reason(group, "the partner bears a later generation than this owner");
         if (failover_has_arbiter(group->failover))
             return ask_alone(group);
-        if (!fo_id_equal(theirs->generation.parent, mine.generation.id))
+        if (!fo_id_equal(theirs.generation.parent, mine.generation.id))
             return GROUP_BOTH; // two owners without an arbiter: nothing is done by itself
         step_down(group, "the partner took the group over");
         return fo_step_deciding(group);
     }
-    if (theirs->role == CARRICK_LOG_SHADOW &&
-        fo_id_equal(theirs->generation.id, mine.generation.id)) {
+    if (theirs.condition == CARRICK_LOG_UNUSABLE) {
+        fo_group_reason(group,
+                        "the partner's shelves cannot take what the log holds: its log says why");
+        return ask_alone(group);
+    }
+    if (theirs.role == CARRICK_LOG_SHADOW &&
+        fo_id_equal(theirs.generation.id, mine.generation.id)) {
         fo_group_reason(group, "both copies are members");
         return GROUP_BOTH;
     }
-    if (fo_copy_follows_as_member(theirs, &mine)) {
+    if (fo_copy_follows_as_member(&theirs, &mine)) {
         fo_group_reason(group, "waits for the partner to follow");
         return GROUP_BOTH;
     }
-    if (theirs->condition == CARRICK_LOG_SCANNING || theirs->condition == CARRICK_LOG_CORRUPT) {
+    if (theirs.condition == CARRICK_LOG_SCANNING || theirs.condition == CARRICK_LOG_CORRUPT) {
         // It reads its log, or has it repaired from this one: stall_ms says how long that may take.
         fo_group_reason(group, "waits for the partner's copy to be whole");
         return GROUP_BOTH;

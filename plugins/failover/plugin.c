@@ -237,6 +237,7 @@ static void failover_destroy(struct carrick_client *client)
         base->timer_destroy(failover->soon);
     for (uint32_t i = 0; i < failover->group_count; i++)
         fo_claim_forget(&failover->groups[i]);
+    fo_looks_forget(failover);
     fo_hooks_destroy(failover);
     free(failover->groups);
     free(failover);

@@ -45,6 +45,9 @@ enum group_state fo_alone_state(struct group *group)
             fo_claim_begin(group, CLAIM_LOOK);
         return GROUP_ALONE;
     }
+    if (failover->session && theirs->condition == CARRICK_LOG_UNUSABLE)
+        fo_group_reason(group,
+                        "the partner's shelves cannot take what the log holds: its log says why");
     if (!failover->session || failover->monitor.lost || theirs->role != CARRICK_LOG_SHADOW ||
         !fo_id_equal(theirs->generation.id, mine.generation.id))
         return GROUP_ALONE;

@@ -13,9 +13,10 @@ static const char *role_name(uint32_t role)
 
 static const char *condition_name(uint32_t condition)
 {
-    static const char *const names[] = {"empty", "whole", "corrupt", "inconsistent", "scanning"};
+    static const char *const names[] = {"empty",        "whole",    "corrupt",
+                                        "inconsistent", "scanning", "unusable"};
 
-    return condition < 5 ? names[condition] : "?";
+    return condition < sizeof names / sizeof names[0] ? names[condition] : "?";
 }
 
 static const char *level_name(uint32_t level)
@@ -104,6 +105,10 @@ struct json_object *fo_report_group(struct group *group, bool detail)
     fo_report_text(object, "state", fo_group_word(group));
     add_number(object, "age_ms", (now_ns - group->word_since_ns) / MS);
     fo_report_text(object, "reason", group->reason);
+    if (group->outlook.fault[0] != '\0') {
+        fo_report_text(object, "arbiter_fault", group->outlook.fault);
+        add_number(object, "arbiter_fault_ms", (now_ns - group->outlook.since_ns) / MS);
+    }
     fo_report_text(object, "step", fo_group_state_name(group->state));
     fo_report_text(object, "role", role_name(copy.role));
     fo_report_text(object, "owner",
@@ -136,6 +141,11 @@ struct json_object *fo_report_all(struct failover *failover, bool detail)
     for (uint32_t i = 0; i < failover->group_count; i++)
         json_object_array_add(groups, fo_report_group(&failover->groups[i], detail));
     json_object_object_add(object, "groups", groups);
+    if (failover->complained && !failover->found)
+        fo_report_text(
+            object, "trouble",
+            "no group is decided on: there is no log; the configuration wants a client with "
+            "the plugin nvram_shadow, in the process of this one");
     fo_report_text(partner, "name", failover->host->base->partner);
     fo_report_text(partner, "state", fo_partner_state_name(monitor->state));
     fo_report_text(partner, "reason", monitor->reason);

@@ -15,8 +15,8 @@ enum { SHADOW_CHECKS = 8 }; // that a shadow makes after its start, stall_ms apa
 
 // The partner says how far its copy is, but not with each record: what was acknowledged since the session began is in
 // its copy, for nothing else makes an acknowledgement. What was acknowledged before and it does not have, it lost.
-static void theirs_at_least(const struct group *group, const struct carrick_log_copy *mine,
-                            struct carrick_log_copy *theirs)
+void fo_theirs_at_least(const struct group *group, const struct carrick_log_copy *mine,
+                        struct carrick_log_copy *theirs)
 {
     if (fo_id_equal(theirs->generation.id, mine->generation.id) &&
         theirs->last >= group->acknowledged_before && theirs->last < mine->acknowledged)
@@ -38,7 +38,7 @@ void fo_group_decide(struct group *group, struct decide_out *out)
         theirs.role != CARRICK_LOG_OWNER)
         there = false;
     fo_group_copy(group, &mine);
-    theirs_at_least(group, &mine, &theirs);
+    fo_theirs_at_least(group, &mine, &theirs);
     fo_decide(&(struct decide_in){.me = base->node,
                                   .partner = base->partner,
                                   .home = failover->logs_ops->home(group->log),
@@ -329,6 +329,19 @@ static enum group_state shadow_late(struct group *group)
     return GROUP_SHADOW;
 }
 
+// The owner hears of it, and goes on alone.
+static enum group_state shadow_unusable(struct group *group)
+{
+    group->failover->logs_ops->idle(group->log, "the shelves cannot take what it holds");
+    return fo_step_deciding(group);
+}
+
+static enum group_state lost_look_unusable(struct group *group)
+{
+    fo_claim_drop(group);
+    return shadow_unusable(group);
+}
+
 static enum group_state shadow_restored(struct group *group)
 {
     failover_say(group->failover, CARRICK_LOG_NOTICE,
@@ -419,6 +432,7 @@ const struct group_row fo_group_table[] = {
     {GROUP_BOTH, EVENT_GIVE, fo_both_give},
     {GROUP_BOTH, EVENT_SERVED, fo_take_served},
     {GROUP_BOTH, EVENT_FAILED, fo_take_failed},
+    {GROUP_BOTH, EVENT_UNUSABLE, fo_owner_unusable},
 
     {GROUP_BOTH_ASK, EVENT_WON, fo_ask_won},
     {GROUP_BOTH_ASK, EVENT_REFUSED, fo_owner_refused},
@@ -431,12 +445,14 @@ const struct group_row fo_group_table[] = {
     {GROUP_ALONE, EVENT_DEADLINE, fo_alone_late},
     {GROUP_ALONE, EVENT_LOOKED, fo_alone_looked},
     {GROUP_ALONE, EVENT_FAILED, fo_take_failed},
+    {GROUP_ALONE, EVENT_UNUSABLE, fo_owner_unusable},
 
     {GROUP_RESYNC, EVENT_CHANGED, fo_resync_changed},
     {GROUP_RESYNC, EVENT_DEADLINE, fo_resync_changed},
     {GROUP_RESYNC, EVENT_STATE, fo_resync_state},
     {GROUP_RESYNC, EVENT_ENDED, fo_resync_ended},
     {GROUP_RESYNC, EVENT_LOST, fo_resync_ended},
+    {GROUP_RESYNC, EVENT_UNUSABLE, fo_owner_unusable},
 
     {GROUP_JOIN, EVENT_JOINED, fo_join_joined},
     {GROUP_JOIN, EVENT_ENDED, fo_join_ended},
@@ -462,6 +478,7 @@ const struct group_row fo_group_table[] = {
     {GROUP_RESET, EVENT_READY, reset_ready},
     {GROUP_RESET, EVENT_DEADLINE, reset_late},
     {GROUP_RESET, EVENT_TAKE, fo_shadow_take},
+    {GROUP_RESET, EVENT_UNUSABLE, shadow_unusable},
 
     {GROUP_SHADOW, EVENT_STATE, shadow_state},
     {GROUP_SHADOW, EVENT_JOIN, shadow_join},
@@ -471,18 +488,21 @@ const struct group_row fo_group_table[] = {
     {GROUP_SHADOW, EVENT_WON, shadow_restored},
     {GROUP_SHADOW, EVENT_LOOKED, shadow_looked},
     {GROUP_SHADOW, EVENT_TAKE, fo_shadow_take},
+    {GROUP_SHADOW, EVENT_UNUSABLE, shadow_unusable},
 
     {GROUP_LOST, EVENT_BACK, stay_shadow},
     {GROUP_LOST, EVENT_STATE, shadow_state},
     {GROUP_LOST, EVENT_HANDOVER, shadow_handover},
     {GROUP_LOST, EVENT_DEADLINE, fo_lost_late},
     {GROUP_LOST, EVENT_TAKE, fo_shadow_take},
+    {GROUP_LOST, EVENT_UNUSABLE, shadow_unusable},
 
     {GROUP_LOST_LOOK, EVENT_LOOKED, fo_lost_looked},
     {GROUP_LOST_LOOK, EVENT_NOT_HAD, fo_lost_not_had},
     {GROUP_LOST_LOOK, EVENT_DEADLINE, fo_lost_not_had},
     {GROUP_LOST_LOOK, EVENT_HANDOVER, shadow_handover},
     {GROUP_LOST_LOOK, EVENT_BACK, fo_lost_look_back},
+    {GROUP_LOST_LOOK, EVENT_UNUSABLE, lost_look_unusable},
 };
 
 const size_t fo_group_table_rows = sizeof fo_group_table / sizeof fo_group_table[0];

@@ -6,6 +6,8 @@
 
 #include "failover.h"
 
+void fo_theirs_at_least(const struct group *group, const struct carrick_log_copy *mine,
+                        struct carrick_log_copy *theirs);
 enum group_state fo_step_follow(struct group *group, const struct decide_out *out);
 enum group_state fo_steps_become_shadow(struct group *group,
                                         const struct carrick_generation *generation,
@@ -30,6 +32,7 @@ enum group_state fo_take_failed(struct group *group);
 enum group_state fo_take_serve_late(struct group *group);
 
 // ---- owner.c: with a partner, and the hand-over
+enum group_state fo_owner_unusable(struct group *group);
 enum group_state fo_both_state(struct group *group);
 enum group_state fo_both_lost(struct group *group);
 enum group_state fo_both_late(struct group *group);

@@ -61,7 +61,7 @@ def what_is_wrong_is_said_with_what_to_do(world):
     wanted = [
         (["link", "down", "lfet"], 1, ["lfet", "left", "right"]),
         (["client", "ehco", "ping"], 1, ["ehco", "echo"]),
-        (["client", "echo", "sing"], 1, ["does not know"]),
+        (["client", "echo", "sing"], 1, ["does not know", "ping", "stats", "reset"]),
         (["client", "echo", "ping"], 1, ["session"]),
         (["session", "reset", "--manager", "mian"], 1, ["mian", "main"]),
         (["client", "echo", "ping", "{'a':1}"], 2, ["JSON"]),

@@ -206,6 +206,16 @@ def a_small_mtu(world):
 
 
 @test
+def an_interface_of_which_nothing_can_be_read(world):
+    tree, local = healthy(world)
+    for name in ("mtu", "operstate"):
+        (tree.root / f"sys/class/net/eth0/{name}").unlink()
+    code, found = tree.ask(tree.config("tcp", **local))
+    texts = [one["text"] for one in found["link left"]]
+    check(any("does not tell its state and MTU" in text for text in texts) and not any("-1" in text for text in texts), f"{texts}")
+
+
+@test
 def another_device_than_the_configuration_says(world):
     tree, local = healthy(world)
     expect(tree.ask(tree.config(device="mlx5_0", **local)), "link left", ["mlx5_0", "rxe0"])
@@ -281,7 +291,7 @@ def a_partner_that_listens_and_one_that_does_not(world):
     with socket.create_server((LOOPBACK, 0)) as listener:
         code, found = tree.ask(tree.config("tcp", port=listener.getsockname()[1], **local))
         check(code == 0 and any("partner answers" in one["text"] for one in found["link left"]), f"{found}")
-    expect(tree.ask(tree.config("tcp", **local)), "link left", ["nobody listens"], "carrickd", "warning")
+    expect(tree.ask(tree.config("tcp", **local)), "link left", ["nobody listens"], "systemctl start carrickd # on beta", "warning")
     # From an address that this machine does not have nothing can be dialled.
     tree.put("doctor/addresses", f"eth0 {ALPHA}\n")
     expect(tree.ask(tree.config("tcp")), "link left", ["does not answer"], "ping")

@@ -137,6 +137,57 @@ def storage(place, mailbox):
 
 
 @test
+def groups_that_nobody_serves_are_told(world):
+    """The session is up, and nothing else: each client says what the configuration lacks."""
+    def without(clients, plugin):
+        return [client for client in clients if client["plugin"] != plugin]
+
+    def apart(clients, plugin):
+        return [{**client, **({"isolation": "process"} if client["plugin"] == plugin else {})} for client in clients]
+
+    def strange(clients):
+        return json.loads(json.dumps(clients).replace('"group": "g1"', '"group": "g9"'))
+
+    beside = "runs in the process of this one"
+    for number, (change, said, place, note) in enumerate((
+        (lambda clients: clients, None, None, None),
+        (lambda clients: without(clients, "failover"), "client nvram: group g1: nobody decides",
+         '"plugin": "nvram_shadow"', f"failover {beside}"),
+        (lambda clients: without(clients, "shelf"), "client nvram: group g1: no shelf takes",
+         '"plugin": "nvram_shadow"', f"shelf {beside}"),
+        (lambda clients: without(clients, "nvram_shadow"), "client shelf: no shelf is served: there is no log",
+         '"plugin": "shelf"', f"nvram_shadow {beside}"),
+        (lambda clients: apart(clients, "failover"), "client nvram: group g1: nobody decides",
+         '"plugin": "failover"', f"nvram_shadow {beside}"),
+        (lambda clients: apart(clients, "nvram_shadow"), "client nvram: group g1: nobody decides",
+         '"plugin": "shelf"', f"nvram_shadow {beside}"),
+        (strange, "client nvram: group g1: no shelf takes", '"group": "g9"', "nvram_shadow \"g9\""),
+    )):
+        store = world.dir / f"store{number}"
+        for name in ("letters", "alpha/disks", "beta/disks"):
+            (store / name).mkdir(parents=True)
+        one = storage(store, store / "letters")[0]
+        one["clients"] = change(one["clients"])
+        nodes = world.pair([one])
+        path = nodes[0].config_path
+        code, out = tool("config", "check", path)
+        if said is None:
+            check(code == 0 and "note" not in out, out)
+        else:
+            line = line_of(path.read_text(), place)
+            check(code == 0 and any(one.startswith(f"note: {path}:{line}:") and note in one for one in out.split("\n")), out)
+        for node in nodes:
+            if said is None:
+                wait_for(lambda: node.cli_code("status")[0] == 0, "all well")
+                continue
+            wait_for(lambda: said in node.cli_code("status")[1].split("\n")[0], f"{node.name} to say '{said}'")
+            code, out = node.cli_code("status")
+            check(code != 0 and out.startswith("DEGRADED"), out)
+        for node in nodes:
+            node.stop()
+
+
+@test
 def directories_that_are_not_there_are_told(world):
     """Each once, with who wants it and how it is made: by the check beforehand, and by the daemon that does not start."""
     place, mailbox = world.dir / "store", world.dir / "letters"

@@ -8,8 +8,8 @@ import select
 import signal
 
 from lib import CommandError, check, main, run, test, wait_for
-from nbd_load import BLOCK, READ, WRITE, Nbd, block_of
-from storage import Storage
+from nbd_load import BLOCK, FLUSH, READ, WRITE, Nbd, block_of
+from storage import MIB, Storage
 
 SEED = 7
 STEPS = ("lost", "takeover", "serving", "stopped", "alone", "protected")
@@ -58,14 +58,14 @@ def says(node, code, words, *command):
     return text
 
 
-def wait_says(node, code, *words):
+def wait_says(node, code, *words, timeout_s=10):
     """The first line of `carrick status` and its exit status."""
     def probe():
         got, text = node.cli_code("status")
         return got == code and all(word in text.splitlines()[0] for word in words)
 
     wait_for(probe, f"status of {node.name} to end with {code} and to begin with a line with {words}; it is: "
-             f"{node.cli_code('status')[1].splitlines()[0]}")
+             f"{node.cli_code('status')[1].splitlines()[0]}", timeout_s)
 
 
 def links(node, word):
@@ -208,6 +208,31 @@ def dry_run_lists_everything_and_does_nothing(world):
     check_block(storage, "beta", 0, 1)
     storage.beta.kill()
     says(storage.beta, 3, (), "takeover", "g1", "--dry-run")
+
+
+@test
+def the_mailbox_goes_while_all_is_well(world):
+    storage = pair(world)
+    away = world.dir / "mailbox.away"
+    (world.dir / "mailbox").rename(away)
+    for node in (storage.alpha, storage.beta):
+        wait_says(node, 1, "DEGRADED", "group g1 is protected, but could not change hands now: the arbiter mailbox could not be had", timeout_s=30)
+    check(storage.state("alpha") == "protected" and storage.state("beta") == "protected", "the pair is not protected any more")
+    write(storage, "alpha", 0, 1)
+    says(storage.beta, 0, ("not possible, and not by force either", "alpha serves the group and is well", "the arbiter mailbox could not be had",
+                           "gone for good"), "takeover", "g1", "--dry-run")
+    storage.alpha.kill()
+    wait_says(storage.beta, 1, "DOWN", "no session with alpha")
+    for _ in range(5):
+        says(storage.beta, 0, ("not possible, and not by force either", "the arbiter mailbox could not be had"), "takeover", "g1", "--dry-run", "--force")
+    storage.beta.cli_code("takeover", "g1", "--force")
+    check(storage.state("beta") != "alone", "beta serves without the arbiter's word")
+    away.rename(world.dir / "mailbox")
+    storage.wait_state("beta", "alone")
+    check_block(storage, "beta", 0, 1)
+    storage.alpha.start()
+    storage.wait_protected(timeout_s=30)
+    wait_says(storage.beta, 0, "OK", timeout_s=30)
 
 
 # ---- without an arbiter
@@ -417,6 +442,44 @@ def handover_without_a_link_and_arbiter(world):
     storage.wait_protected(30)
     check_block(storage, "beta", 0, 2)
     storage.check_copies()
+
+
+@test
+def a_record_that_fits_no_shelf_of_the_partner(world):
+    """The partner lacks a shelf that this node has: once it is written to, the partner is no member, and everybody can see it."""
+    storage = Storage(world, shelves={"disk1": ("g1", 16 * MIB), "disk2": ("g1", 16 * MIB)})
+    storage.beta.config = json.loads(json.dumps(storage.beta.config))
+    shelves = storage.beta.config["managers"][0]["clients"][1]["config"]["shelves"]
+    added = shelves.pop()
+    storage.beta.write_config()
+    storage.alpha.start()
+    storage.beta.start()
+    for shelf in ("disk1", "disk2"):
+        storage.serve("alpha", shelf)
+    storage.wait_protected()
+    user = Nbd(storage.export("alpha", "disk2"))
+    user.ask(WRITE, 0, data=b"x" * BLOCK)
+    storage.wait_state("beta", "waiting")
+    storage.wait_state("alpha", "alone")
+    for node in ("alpha", "beta"):
+        code, out = storage.nodes[node].cli_code("status")
+        check(code != 0 and "shelves cannot take" in out, f"{node}: {code} {out}")
+    code, out = storage.alpha.cli_code("handover", "g1")
+    check(code != 0, f"it was handed to a node that cannot serve it: {out}")
+    user.ask(FLUSH)
+    user.close()
+    # Nothing is lost with the owner: its partner serves nothing that it does not have.
+    shelves.append(added)
+    storage.beta.stop()
+    storage.beta.write_config()
+    storage.beta.start()
+    storage.wait_protected(timeout_s=30)
+    storage.alpha.kill()
+    storage.wait_state("beta", "alone")
+    storage.serve("beta", "disk2")
+    user = Nbd(storage.export("beta", "disk2"))
+    check(user.ask(READ, 0, BLOCK) == b"x" * BLOCK, "the write is not there")
+    user.close()
 
 
 if __name__ == "__main__":

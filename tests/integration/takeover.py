@@ -5,6 +5,7 @@ and somebody serves."""
 import os
 import random
 import signal
+import threading
 import time
 
 from lib import check, main, needs_root, test, wait_for
@@ -12,6 +13,7 @@ from nbd_load import WRITE, Gone, Load, Nbd, block_of
 from net import Net
 from storage import Storage
 
+FREEZES = int(os.environ.get("FREEZE_ROUNDS", "3" if os.environ.get("SANITIZE") else "10"))
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "5" if os.environ.get("SANITIZE") else "20"))
 
 
@@ -172,14 +174,55 @@ def nbdkit_killed(world):
     finish(storage, load)
 
 
+def owner_of(storage):
+    return next((name for name in storage.nodes if (storage.group(name) or {}).get("role") == "owner"), None)
+
+
+def hand_over(storage):
+    """Begins one, whatever becomes of it; None where nobody owns the group now."""
+    owner = owner_of(storage)
+    if not owner:
+        return None
+    asking = threading.Thread(target=storage.nodes[owner].cli_code, args=("handover", "g1"))
+    asking.start()
+    return asking
+
+
+@test
+def frozen_at_random_moments(world):
+    """The owner, or the shadow; also within a hand-over, and thawed before or after the other one has gone on without it."""
+    storage, load = begin(world, calm=False)
+    dice = random.Random(int(os.environ.get("KILL_SEED", "1")))
+    for number in range(FREEZES):
+        time.sleep(dice.random() * 0.2)  # not a wait for anything: the random moment
+        victim = dice.choice(("alpha", "alpha", "beta", "beta", owner_of(storage) or "alpha"))
+        giving = hand_over(storage) if dice.random() < 0.3 else None
+        if giving:
+            time.sleep(dice.random() * 0.08)
+        storage.nodes[victim].signal(signal.SIGSTOP)
+        time.sleep(dice.choice((0.05, 0.3, 1.0, 2.0)))  # how long it stands still
+        storage.nodes[victim].signal(signal.SIGCONT)
+        if giving:
+            giving.join(60)
+        if dice.random() < 0.7:
+            storage.wait_protected(60)
+        wait_answers(load, timeout_s=60)
+        print(f"     round {number}: {victim}{' within a hand-over' if giving else ''}", flush=True)
+    storage.wait_protected(60)
+    finish(storage, load)
+
+
 @test
 def killed_at_random_moments(world):
-    """Either daemon, both, or nbdkit; also while the last fault is still being mended."""
+    """Either daemon, both, or nbdkit; also while the last fault is still being mended, and within a hand-over."""
     storage, load = begin(world, calm=False)
     dice = random.Random(int(os.environ.get("KILL_SEED", "1")))
     for number in range(ROUNDS):
         victims = dice.choice((["alpha"], ["beta"], ["alpha", "beta"], ["nbdkit"]))
         time.sleep(dice.random() * 0.5)  # not a wait for anything: the random moment
+        giving = hand_over(storage) if dice.random() < 0.3 else None
+        if giving:
+            time.sleep(dice.random() * 0.08)  # nor this: hand-overs take about so long
         if victims == ["nbdkit"]:
             key = dice.choice(sorted(storage.servers))
             storage.servers[key].kill()
@@ -194,7 +237,9 @@ def killed_at_random_moments(world):
         if dice.random() < 0.7:
             storage.wait_protected(60)
         wait_answers(load, timeout_s=60)
-        print(f"     round {number}: {'+'.join(victims)}", flush=True)
+        if giving:
+            giving.join(60)
+        print(f"     round {number}: {'+'.join(victims)}{' within a hand-over' if giving else ''}", flush=True)
     storage.wait_protected(60)
     finish(storage, load)
 
@@ -254,10 +299,6 @@ def links_flap(world):
 
 
 # ---- the driver of a node's interconnect
-
-
-def owner_of(storage):
-    return next((name for name in storage.nodes if (storage.group(name) or {}).get("role") == "owner"), None)
 
 
 def shifts(world, fail, mend):

@@ -253,6 +253,17 @@ static void fault_node(struct world *world, enum fault_kind kind)
     }
 }
 
+void fault_links_down(struct world *world, unsigned node, uint64_t time_ns)
+{
+    for (unsigned link = 0; link < world->links; link++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "link%u", link);
+        command(world, node, "link-down", "link", name);
+        action_add(world, time_ns, link_up_again, link, node, true);
+    }
+}
+
 static void fault_operator(struct world *world, enum fault_kind kind)
 {
     unsigned node = (unsigned)sim_random_below(&world->random, 2);

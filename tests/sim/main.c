@@ -27,6 +27,7 @@ static const struct {
     {"destage", BREAK_DESTAGE}, {"resync", BREAK_RESYNC}, {"closed", BREAK_CLOSED},
     {"trim", BREAK_TRIM},       {"sync", BREAK_SYNC},     {"withdraw", BREAK_WITHDRAW},
     {"found", BREAK_FOUND},     {"equal", BREAK_EQUAL},   {"index", BREAK_INDEX},
+    {"each", BREAK_EACH},       {"hold", BREAK_HOLD},     {"boot", BREAK_BOOT},
 };
 #define RULE_COUNT (sizeof(rules) / sizeof(rules[0]))
 
@@ -227,7 +228,7 @@ static void usage(void)
          "  --jobs N          processes to share the histories among\n"
          "  --break RULE      takes a rule out, so that histories should fail: fence, replay,\n"
          "                    promise, win, shadow, cut, destage, resync, closed, trim, sync,\n"
-         "                    withdraw, found, equal, index\n"
+         "                    withdraw, found, equal, index, each, hold, boot\n"
          "  --list            names the scenarios");
 }
 

@@ -422,6 +422,14 @@ const struct scenario scenarios[] = {
      storage_setup_map, storage_run_map, true},
     {"storage-power", "storage: both nodes lose power", storage_setup_power, storage_run_power,
      true},
+    {"storage-double", "storage: several things go wrong at one moment", storage_setup_double,
+     storage_run_double, true},
+    {"storage-wide", "storage: many groups with several shelves, owned by either node",
+     storage_setup_wide, storage_run_wide, true},
+    {"storage-boot", "storage: a node is seen to boot before its storage runs", storage_setup_boot,
+     storage_run_boot, true},
+    {"storage-operator", "storage: no arbiter, an operator says who serves", storage_setup_operator,
+     storage_run_operator, true},
 };
 const unsigned scenario_count = sizeof(scenarios) / sizeof(scenarios[0]);
 

@@ -284,12 +284,20 @@ static uint64_t part_draw(struct sim_disk *disk, uint64_t length)
     return part < length ? part : length;
 }
 
+static const struct sim_disk_faults *faults_of(const struct sim_file *file)
+{
+    static const struct sim_disk_faults none = {0};
+    const struct sim_disk_faults *faults = &file->disk->faults;
+
+    return faults->only == NULL || strstr(file->path, faults->only) != NULL ? faults : &none;
+}
+
 void sim_io_effect(struct sim_io *io)
 {
     struct sim_file *file = io->file;
     struct sim_disk *disk = file->disk;
     const struct carrick_file_request *request = &io->request;
-    const struct sim_disk_faults *faults = &disk->faults;
+    const struct sim_disk_faults *faults = faults_of(file);
     uint64_t length = request->length;
 
     io->effected = true;

@@ -28,6 +28,7 @@ enum sim_death {
 struct sim_disk_faults {
     unsigned read_error, write_error, sync_error;
     bool full;               // a write has no space
+    const char *only;        // files whose path has this in it; NULL: all
     uint64_t latency_max_ns; // 0: the default
 };
 

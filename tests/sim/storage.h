@@ -7,11 +7,15 @@
 //   storage_arbiter.c   the arbiter plugin: one truth, and ways not to hear of it
 //   storage_users.c     users of the shelves, who dial, write, read, lose connections
 //   storage_register.c  is what they saw possible? Each cell is a register
+//   storage_faults.c    what goes wrong
 //   storage_scenario.c  kinds of histories
 //   storage_table.c     the table of failures: who must serve, and by when
 //   storage_rot.c       a record of a log goes bad while its node is down
 //   storage_map.c       the map of a shelf goes bad while its node is down
 //   storage_power.c     both nodes lose power
+//   storage_double.c    several things go wrong at one moment; many groups, with several shelves
+//   storage_boot.c      a node boots, and is seen to, before its storage runs
+//   storage_operator.c  no arbiter: an operator says who serves
 //   storage_return.c    a node returns, and dies again on the way
 //   storage_member.c    a node becomes a member again, and its partner dies
 //   small_log.c         logs that a history fills
@@ -26,8 +30,10 @@
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/world.h"
 
-#define STORAGE_GROUPS_MAX 2u
-#define STORAGE_USERS_MAX 8u
+#define STORAGE_GROUPS_MAX 4u
+#define STORAGE_GROUPS_DRAWN 2u // at most, but where a history is about many
+#define STORAGE_SHELVES_MAX 3u  // of a group
+#define STORAGE_USERS_MAX 12u
 #define USER_DEPTH_MAX 4u
 
 struct storage;
@@ -56,9 +62,12 @@ struct user_op {
 };
 
 struct storage_group {
-    char name[16], shelf[16];
+    char name[16];
     unsigned home;
-    uint32_t cells;
+    uint32_t level, log_bytes;
+    uint32_t cells; // of all its shelves, one behind the other
+    unsigned shelves;
+    uint32_t shelf_first[STORAGE_SHELVES_MAX]; // cell
     struct carrick_arbiter_record truth;
     unsigned acknowledged; // writes, in the history
 };
@@ -67,6 +76,8 @@ enum arbiter_way {
     ARBITER_WELL,
     ARBITER_DEAF, // what is asked never gets there
     ARBITER_MUTE, // it is done, and the answer is lost
+    ARBITER_SLOW, // it is done, often after it was given up
+    ARBITER_SICK, // it says at once that it cannot
 };
 
 struct storage_event {
@@ -80,11 +91,14 @@ struct storage {
     struct sim_random random;
     unsigned groups, users;
     struct storage_group group[STORAGE_GROUPS_MAX];
-    uint32_t level; // enum carrick_durability that is configured
-    bool with_arbiter;
-    uint32_t cell_bytes;    // what is written at once, as the judge sees it
-    uint32_t request_cells; // longest request
-    uint32_t log_bytes;     // of each group's log
+    uint32_t level;           // enum carrick_durability that is configured: the least of all groups
+    bool with_arbiter, go_on; // go_on: on_mirror_loss is "continue"
+    bool stay;                // on_driver_failure is "stay"
+    bool boots;               // a node is seen to boot before it runs its clients
+    uint32_t boot_ms;         // for how long its partner waits then; 0: as the profile says
+    uint32_t cell_bytes;      // what is written at once, as the judge sees it
+    uint32_t request_cells;   // longest request
+    uint32_t destage_delay_ms, catchup_bytes_per_second; // of the shelves; 0: what the plugin has
     // the arbiter
     enum arbiter_way way[2];
     uint64_t arbiter_max_ns;
@@ -120,6 +134,10 @@ void storage_break(struct world *world, unsigned node); // takes out the rules t
 struct carrick_client *storage_client(struct world *world, unsigned node, const char *name);
 const char *storage_path(char *buffer, size_t room, const char *what, unsigned node,
                          unsigned group);
+void storage_level_set(struct storage *storage, uint32_t level);
+void storage_widen(struct world *world); // more groups, more shelves in each, no two alike
+const char *storage_shelf_name(char *buffer, size_t room, unsigned group, unsigned shelf);
+uint32_t storage_shelf_end(const struct storage_group *group, unsigned shelf); // cell behind it
 
 // storage_state.c
 // This node takes writes and reads of the group, and does not wait for its partner.
@@ -163,7 +181,8 @@ bool storage_pause(struct world *world, uint64_t max_ns); // false: it has faile
 void storage_begin(struct world *world);
 void storage_finish(struct world *world);
 void storage_heal(struct world *world); // nothing is wrong any more, and all groups get protected
-void storage_command(struct world *world, unsigned node, const char *word, unsigned group);
+void storage_command(struct world *world, unsigned node, const char *word, unsigned group,
+                     bool force);
 void storage_run_mixed(struct world *world);
 void storage_run_calm(struct world *world);
 void storage_run_crash(struct world *world);
@@ -171,6 +190,47 @@ void storage_run_split(struct world *world);
 void storage_run_disk(struct world *world);
 void storage_run_handover(struct world *world);
 void storage_run_resync(struct world *world);
+
+// storage_faults.c
+enum storage_fault {
+    STORAGE_KILL,
+    STORAGE_FREEZE,
+    STORAGE_POWER,
+    STORAGE_CUT, // all links
+    STORAGE_ARBITER,
+    STORAGE_DISK,
+    STORAGE_HAND, // a command to hand over, or to give back
+    STORAGE_RESET,
+    STORAGE_STOP,
+    STORAGE_PATH,
+    STORAGE_APART,                       // an owner, from its partner and the arbiter
+    STORAGE_STILL,                       // an owner, for so long that its partner takes over
+    STORAGE_DRIVER,                      // of an owner
+    STORAGE_FAULTS_MIXED,                // those above are what `storage` draws from
+    STORAGE_FILE = STORAGE_FAULTS_MIXED, // files of one kind cannot be written: logs, shelves, maps
+    STORAGE_BOTH_KILLED,
+    STORAGE_TAKE,       // a command to take over: refused where it may lose anything
+    STORAGE_LINKS_DOWN, // an operator takes all links of a node down
+    STORAGE_RESTART,    // killed, and back before it is missed
+    STORAGE_FAULTS
+};
+
+void storage_fault(struct world *world, unsigned kind, unsigned unused); // enum storage_fault
+void storage_disk_well(struct world *world, unsigned node, unsigned unused);
+
+// storage_double.c
+void storage_setup_double(struct world *world);
+void storage_run_double(struct world *world);
+void storage_setup_wide(struct world *world);
+void storage_run_wide(struct world *world);
+
+// storage_boot.c
+void storage_setup_boot(struct world *world);
+void storage_run_boot(struct world *world);
+
+// storage_operator.c
+void storage_setup_operator(struct world *world);
+void storage_run_operator(struct world *world);
 
 // storage_table.c
 void storage_setup_table(struct world *world);

@@ -19,7 +19,7 @@ struct arbiter_question {
     struct carrick_arbiter *arbiter; // NULL: nobody waits for the answer
     unsigned node;
     struct storage_group *group;
-    bool change, happened, heard;
+    bool change, happened, heard, refused;
     int status;
     uint64_t cookie, expected;
     struct carrick_arbiter_record record; // wanted, then the one that stands
@@ -76,7 +76,8 @@ static void question_answer(void *arg)
     struct arbiter_question *question = arg;
     struct carrick_arbiter *arbiter = question->arbiter;
     struct carrick_arbiter_record record = question->record;
-    int status = question->heard    ? question->status
+    int status = question->refused  ? CARRICK_ERR_UNREACHABLE
+                 : question->heard  ? question->status
                  : question->change ? CARRICK_ERR_UNKNOWN
                                     : CARRICK_ERR_TIMEOUT;
 
@@ -115,7 +116,13 @@ static int ask(struct carrick_arbiter *arbiter, const char *group, uint32_t time
     if (wanted != NULL)
         memcpy(&question->record, wanted,
                wanted->struct_size < sizeof(*wanted) ? wanted->struct_size : sizeof(*wanted));
-    arbiter->host->base->timer_start(question->timer, timeout_ms * ENV_MS);
+    question->refused = storage->way[arbiter->node] == ARBITER_SICK;
+    arbiter->host->base->timer_start(question->timer,
+                                     question->refused ? delay_ns + 1 : timeout_ms * ENV_MS);
+    if (question->refused)
+        return CARRICK_OK;
+    if (storage->way[arbiter->node] == ARBITER_SLOW)
+        delay_ns += sim_random_below(&storage->random, 2 * timeout_ms * ENV_MS);
     // Some that nobody hears of still get there, in their own time.
     if (storage->way[arbiter->node] != ARBITER_DEAF)
         storage_at(storage, delay_ns, question_happens, question);

@@ -18,8 +18,9 @@ static const struct {
 void storage_setup_map(struct world *world)
 {
     if (world->storage->level == CARRICK_LEVEL_VOLATILE)
-        world->storage->level =
-            CARRICK_LEVEL_MEMORY; // else the log of who was alone is gone with its daemon
+        storage_level_set(
+            world->storage,
+            CARRICK_LEVEL_MEMORY); // else the log of who was alone is gone with its daemon
     world->storage->with_arbiter = true;
 }
 

@@ -13,7 +13,7 @@ void storage_setup_member(struct world *world)
 
     storage->with_arbiter = true;
     if (storage->level == CARRICK_LEVEL_VOLATILE)
-        storage->level = CARRICK_LEVEL_MEMORY;
+        storage_level_set(storage, CARRICK_LEVEL_MEMORY);
     storage->rest_max_ns /= 4; // many writes while it is away
 }
 

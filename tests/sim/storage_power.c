@@ -7,7 +7,7 @@
 
 void storage_setup_power(struct world *world)
 {
-    world->storage->level = CARRICK_LEVEL_PERSISTENT;
+    storage_level_set(world->storage, CARRICK_LEVEL_PERSISTENT);
 }
 
 static void start(struct world *world, unsigned node, unsigned unused)

@@ -12,7 +12,7 @@
 void storage_setup_rot(struct world *world)
 {
     if (world->storage->level == CARRICK_LEVEL_VOLATILE)
-        world->storage->level = CARRICK_LEVEL_MEMORY; // else nothing is there to rot
+        storage_level_set(world->storage, CARRICK_LEVEL_MEMORY); // else nothing is there to rot
     world->storage->with_arbiter = true;
 }
 

@@ -27,7 +27,8 @@ static void reply_free(void *arg, int status, struct json_object *value)
 }
 
 // An operator's command to the failover monitor.
-void storage_command(struct world *world, unsigned node, const char *word, unsigned group)
+void storage_command(struct world *world, unsigned node, const char *word, unsigned group,
+                     bool force)
 {
     struct json_object *args, *inner;
 
@@ -37,11 +38,13 @@ void storage_command(struct world *world, unsigned node, const char *word, unsig
     inner = json_object_new_object();
     json_object_object_add(inner, "group",
                            json_object_new_string(world->storage->group[group].name));
+    if (force)
+        json_object_object_add(inner, "force", json_object_new_boolean(true));
     json_object_object_add(args, "client", json_object_new_string("failover"));
     json_object_object_add(args, "word", json_object_new_string(word));
     json_object_object_add(args, "args", inner);
-    world_say(world, world->node[node].name, "command %s %s", word,
-              world->storage->group[group].name);
+    world_say(world, world->node[node].name, "command %s %s%s", word,
+              world->storage->group[group].name, force ? " --force" : "");
     manager_command(world->node[node].manager, "client", args, reply_free, world);
     json_object_put(args);
 }
@@ -134,226 +137,13 @@ void storage_finish(struct world *world)
     }
 }
 
-// ---- faults
-
-static void disk_well(struct world *world, unsigned node, unsigned unused)
-{
-    (void)unused;
-    world_say(world, world->node[node].name, "its disk is well again");
-    sim_disk_set_faults(world->node[node].disk, &(struct sim_disk_faults){0});
-}
-
-static void disk_fault(struct world *world)
-{
-    unsigned node = (unsigned)sim_random_below(&world->random, 2);
-    struct sim_disk_faults faults = {.latency_max_ns = 20 * ENV_MS};
-    static const char *const names[] = {"slow", "full", "failing"};
-    unsigned kind = (unsigned)sim_random_below(&world->random, 3);
-
-    faults.full = kind == 1;
-    if (kind == 2)
-        faults.write_error = faults.sync_error = faults.read_error = 20;
-    world_say(world, world->node[node].name, "its disk is %s", names[kind]);
-    sim_disk_set_faults(world->node[node].disk, &faults);
-    action_add(world, draw_time_ns(world), disk_well, node, 0, true);
-}
-
-static void arbiter_well(struct world *world, unsigned node, unsigned unused)
-{
-    (void)unused;
-    world->storage->way[node] = ARBITER_WELL;
-}
-
-static void arbiter_fault(struct world *world)
-{
-    unsigned node = (unsigned)sim_random_below(&world->random, 2);
-    bool both = sim_random_percent(&world->random, 40);
-    uint64_t time_ns = draw_time_ns(world);
-
-    for (unsigned i = 0; i < (both ? 2u : 1u); i++, node = !node) {
-        world->storage->way[node] =
-            sim_random_percent(&world->random, 50) ? ARBITER_DEAF : ARBITER_MUTE;
-        world_say(world, world->node[node].name, "the arbiter %s",
-                  world->storage->way[node] == ARBITER_DEAF ? "cannot be reached"
-                                                            : "is not heard any more");
-        action_add(world, time_ns, arbiter_well, node, 0, true);
-    }
-}
-
-static void all_cut(struct world *world)
-{
-    uint64_t time_ns = draw_time_ns(world);
-    unsigned faults = 1 + (unsigned)sim_random_below(&world->random, 3);
-
-    world_say(world, NULL, "all links: %s",
-              faults == SIM_PATH_SILENT         ? "silence"
-              : faults == SIM_PATH_SILENT_THERE ? "nothing gets from a to b"
-                                                : "nothing gets from b to a");
-    paths_fault(world, faults, time_ns);
-}
-
-static void power_off(struct world *world)
-{
-    struct storage *storage = world->storage;
-    unsigned node = (unsigned)sim_random_below(&world->random, 2);
-    bool both =
-        storage->level == CARRICK_LEVEL_PERSISTENT && sim_random_percent(&world->random, 50);
-
-    // What would lose the second copy of a log in memory is a scenario of its own.
-    if (storage->level != CARRICK_LEVEL_PERSISTENT && !storage_protected(world))
-        return;
-    for (unsigned i = 0; i < (both ? 2u : 1u); i++, node = !node) {
-        node_power_off(world, node);
-        action_add(world, draw_time_ns(world), node_back, node, 0, true);
-    }
-}
-
-// A log in the daemon's own memory goes with the daemon: only one of them may, and only while the other has it, too.
-static void one_dies(struct world *world, bool in_order)
-{
-    unsigned node = (unsigned)sim_random_below(&world->random, 2);
-
-    if (!storage_protected(world))
-        return;
-    // One that stands still, or is about to stop, is not there for long.
-    for (unsigned i = 0; i < 2; i++)
-        if (!world->node[i].alive || world->node[i].frozen || world->node[i].stopping)
-            return;
-    if (in_order)
-        node_stop(world, node);
-    else
-        node_kill(world, node, sim_random_percent(&world->random, 50));
-    action_add(world, draw_time_ns(world) + (in_order ? world->timers.ending_ms * ENV_MS : 0),
-               node_back, node, 0, true);
-}
-
-static void handover(struct world *world)
-{
-    unsigned group = (unsigned)sim_random_below(&world->random, world->storage->groups);
-    static const char *const words[] = {"handover", "giveback"};
-    const char *word = words[sim_random_below(&world->random, 2)];
-
-    storage_command(world, (unsigned)sim_random_below(&world->random, 2), word, group);
-}
-
-static unsigned owner_draw(struct world *world)
-{
-    unsigned group = (unsigned)sim_random_below(&world->random, world->storage->groups);
-    struct carrick_log_copy copy;
-
-    return storage_copy(world, 1, group, &copy) && copy.role == CARRICK_LOG_OWNER ? 1 : 0;
-}
-
-static void node_heard(struct world *world, unsigned node, unsigned unused)
-{
-    (void)unused;
-    world->storage->way[node] = ARBITER_WELL;
-}
-
-// An owner that is cut off from its partner and from the arbiter, and not from its users.
-static void owner_apart(struct world *world)
-{
-    unsigned node = owner_draw(world);
-    uint64_t time_ns = sim_random_between(&world->random, 300, 2500) * ENV_MS;
-
-    world_say(world, world->node[node].name, "is cut off from its partner and the arbiter");
-    world->storage->way[node] = ARBITER_DEAF;
-    paths_fault(world, 1 + (unsigned)sim_random_below(&world->random, 3), time_ns);
-    action_add(world, time_ns + sim_random_below(&world->random, 300 * ENV_MS), node_heard, node, 0,
-               true);
-    // So its partner's log keeps all that is written there, beside what this node holds from the fork on.
-    if (sim_random_percent(&world->random, 30)) {
-        sim_disk_set_faults(world->node[!node].disk, &(struct sim_disk_faults){.full = true});
-        action_add(world, time_ns + 500 * ENV_MS, disk_well, !node, 0, true);
-    }
-}
-
-static void node_thawed(struct world *world, unsigned node, unsigned unused)
-{
-    (void)unused;
-    node_thaw(world, node);
-}
-
-// For so long that its partner takes over. It finds what came meanwhile, and goes on where it stood.
-static void owner_stands_still(struct world *world)
-{
-    unsigned node = owner_draw(world);
-
-    node_freeze(world, node, sim_random_percent(&world->random, 70),
-                sim_random_percent(&world->random, 50));
-    action_add(world, sim_random_between(&world->random, 500, 2500) * ENV_MS, node_thawed, node, 0,
-               true);
-}
-
-static void owner_without_driver(struct world *world)
-{
-    uint64_t time_ns = sim_random_between(&world->random, 20, 2500) * ENV_MS;
-
-    fault_driver(world, owner_draw(world), time_ns);
-    // Its partner is dead as well, or what failed there is the same.
-    if (sim_random_percent(&world->random, 10))
-        fault_driver(world, 0, time_ns);
-}
-
-static void fault_one(struct world *world, unsigned kind, unsigned unused)
-{
-    (void)unused;
-    world->numbers.faults++;
-    switch (kind) {
-    case 10:
-        owner_apart(world);
-        return;
-    case 11:
-        owner_stands_still(world);
-        return;
-    case 12:
-        owner_without_driver(world);
-        return;
-    case 0:
-        if (world->storage->level == CARRICK_LEVEL_VOLATILE)
-            one_dies(world, false);
-        else
-            fault_make(world, FAULT_KILL);
-        return;
-    case 1:
-        fault_make(world, FAULT_FREEZE);
-        return;
-    case 2:
-        power_off(world);
-        return;
-    case 3:
-        all_cut(world);
-        return;
-    case 4:
-        arbiter_fault(world);
-        return;
-    case 5:
-        disk_fault(world);
-        return;
-    case 6:
-        handover(world);
-        return;
-    case 7:
-        fault_make(world, FAULT_RESET);
-        return;
-    case 8:
-        if (world->storage->level == CARRICK_LEVEL_VOLATILE)
-            one_dies(world, true);
-        else
-            fault_make(world, FAULT_STOP);
-        return;
-    default:
-        fault_random_path(world);
-    }
-}
-
-#define KINDS 13u
+// ---- histories of drawn faults
 
 static void fault_due(struct world *world, unsigned kind, unsigned unused)
 {
     (void)unused;
     users_stir(world->storage);
-    action_add(world, sim_random_below(&world->random, ENV_MS), fault_one, kind, 0, false);
+    action_add(world, sim_random_below(&world->random, ENV_MS), storage_fault, kind, 0, false);
 }
 
 // From right into what the last fault set going, to after it has settled.
@@ -371,8 +161,9 @@ static void run_kinds(struct world *world, const unsigned *kinds, unsigned count
 
     storage_begin(world);
     for (unsigned i = 0; i < steps && !world->failed; i++) {
-        unsigned kind = count == 0 ? (unsigned)sim_random_below(&world->random, KINDS)
-                                   : kinds[sim_random_below(&world->random, count)];
+        unsigned kind = count == 0
+                            ? (unsigned)sim_random_below(&world->random, STORAGE_FAULTS_MIXED)
+                            : kinds[sim_random_below(&world->random, count)];
 
         action_add(world, sim_random_below(&world->random, 50 * ENV_MS), fault_due, kind, 0, false);
         world_advance(world, world->clock.now_ns + pause_draw(world));
@@ -396,28 +187,32 @@ void storage_run_calm(struct world *world)
 
 void storage_run_crash(struct world *world)
 {
-    static const unsigned kinds[] = {0, 0, 2, 8};
+    static const unsigned kinds[] = {STORAGE_KILL, STORAGE_KILL, STORAGE_POWER, STORAGE_STOP};
 
     run_kinds(world, kinds, 4);
 }
 
 void storage_run_split(struct world *world)
 {
-    static const unsigned kinds[] = {1, 3, 3, 4, 9, 10, 10, 11, 11, 12, 12};
+    static const unsigned kinds[] = {STORAGE_FREEZE, STORAGE_CUT,    STORAGE_CUT,   STORAGE_ARBITER,
+                                     STORAGE_PATH,   STORAGE_APART,  STORAGE_APART, STORAGE_STILL,
+                                     STORAGE_STILL,  STORAGE_DRIVER, STORAGE_DRIVER};
 
     run_kinds(world, kinds, 11);
 }
 
 void storage_run_disk(struct world *world)
 {
-    static const unsigned kinds[] = {5, 5, 0, 2};
+    static const unsigned kinds[] = {STORAGE_DISK, STORAGE_DISK, STORAGE_KILL, STORAGE_POWER};
 
     run_kinds(world, kinds, 4);
 }
 
 void storage_run_handover(struct world *world)
 {
-    static const unsigned kinds[] = {6, 6, 6, 0, 1, 4, 7, 12};
+    static const unsigned kinds[] = {STORAGE_HAND,  STORAGE_HAND,   STORAGE_HAND,
+                                     STORAGE_KILL,  STORAGE_FREEZE, STORAGE_ARBITER,
+                                     STORAGE_RESET, STORAGE_DRIVER};
 
     run_kinds(world, kinds, 8);
 }
@@ -446,13 +241,14 @@ static void disks_slow(struct world *world)
     for (unsigned i = 0; i < 2; i++) {
         sim_disk_set_faults(world->node[i].disk,
                             &(struct sim_disk_faults){.latency_max_ns = 20 * ENV_MS});
-        action_add(world, 300 * ENV_MS, disk_well, i, 0, true);
+        action_add(world, 300 * ENV_MS, storage_disk_well, i, 0, true);
     }
 }
 
 void storage_run_resync(struct world *world)
 {
-    static const unsigned kinds[] = {0, 0, 1, 2, 3, 4, 5, 7};
+    static const unsigned kinds[] = {STORAGE_KILL, STORAGE_KILL,    STORAGE_FREEZE, STORAGE_POWER,
+                                     STORAGE_CUT,  STORAGE_ARBITER, STORAGE_DISK,   STORAGE_RESET};
     unsigned steps = world->options.steps > 0 ? world->options.steps
                                               : (unsigned)sim_random_between(&world->random, 1, 4);
 
@@ -475,7 +271,7 @@ void storage_run_resync(struct world *world)
         for (unsigned j = 0; j < 20; j++)
             action_add(world, j * 2 * ENV_MS, stir, 0, 0, false);
         if (sim_random_percent(&world->random, 60))
-            action_add(world, sim_random_below(&world->random, 10 * ENV_MS), fault_one,
+            action_add(world, sim_random_below(&world->random, 10 * ENV_MS), storage_fault,
                        kinds[sim_random_below(&world->random, 8)], 0, false);
         world_advance(world, world->clock.now_ns + sim_random_below(&world->random, 600 * ENV_MS));
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Where the groups of a world with storage stand: their copies and mirrors, who serves, and whether the shelves are equal.
+#include <stdio.h>
 #include <string.h>
 
 #include "core/client.h"
@@ -191,12 +192,16 @@ static bool takes_users(struct world *world, unsigned node, unsigned group)
     struct carrick_export *export_ = NULL;
     const struct carrick_block_ops *ops;
     void *shelves = NULL;
+    char name[24];
 
     ops = storage_service(world, node, CARRICK_BLOCK_SERVICE, &shelves);
-    if (ops == NULL || ops->export_open(shelves, world->storage->group[group].shelf, &nobody, NULL,
-                                        &export_, &info, &error) != CARRICK_OK)
-        return false;
-    ops->export_close(export_);
+    for (unsigned i = 0; i < world->storage->group[group].shelves; i++) {
+        storage_shelf_name(name, sizeof(name), group, i);
+        if (ops == NULL ||
+            ops->export_open(shelves, name, &nobody, NULL, &export_, &info, &error) != CARRICK_OK)
+            return false;
+        ops->export_close(export_);
+    }
     return true;
 }
 
@@ -224,26 +229,39 @@ void storage_sample(struct world *world)
     }
 }
 
+// Where a cell of a group lies on a node's disk; NULL: nowhere.
+static const uint8_t *cell_on_disk(struct world *world, unsigned node, unsigned group,
+                                   uint32_t cell)
+{
+    const struct storage_group *of = &world->storage->group[group];
+    const uint32_t cell_bytes = world->storage->cell_bytes;
+    char name[24], path[32];
+    const uint8_t *content;
+    uint64_t bytes, at;
+    unsigned shelf = 0;
+
+    while (cell >= storage_shelf_end(of, shelf))
+        shelf++;
+    snprintf(path, sizeof(path), "/%s/%s", world->node[node].name,
+             storage_shelf_name(name, sizeof(name), group, shelf));
+    content = sim_disk_content(world->node[node].disk, path, &bytes);
+    at = (uint64_t)(cell - of->shelf_first[shelf]) * cell_bytes;
+    return content == NULL || bytes < at + cell_bytes ? NULL : content + at;
+}
+
 // All is destaged on both nodes: their shelves are alike, byte for byte. group, cell: where they first differ.
 static bool shelves_differ(struct world *world, unsigned *group, uint32_t *cell)
 {
     const struct storage *storage = world->storage;
 
-    for (*group = 0; *group < storage->groups; (*group)++) {
-        const uint8_t *content[2];
-        uint64_t bytes[2];
-        char path[32];
+    for (*group = 0; *group < storage->groups; (*group)++)
+        for (*cell = 0; *cell < storage->group[*group].cells; (*cell)++) {
+            const uint8_t *a = cell_on_disk(world, 0, *group, *cell);
+            const uint8_t *b = cell_on_disk(world, 1, *group, *cell);
 
-        for (unsigned node = 0; node < 2; node++)
-            content[node] = sim_disk_content(world->node[node].disk,
-                                             storage_path(path, sizeof(path), "disk", node, *group),
-                                             &bytes[node]);
-        for (*cell = 0; *cell < storage->group[*group].cells; (*cell)++)
-            if (content[0] == NULL || content[1] == NULL || bytes[0] != bytes[1] ||
-                memcmp(content[0] + (size_t)*cell * storage->cell_bytes,
-                       content[1] + (size_t)*cell * storage->cell_bytes, storage->cell_bytes) != 0)
+            if (a == NULL || b == NULL || memcmp(a, b, storage->cell_bytes) != 0)
                 return true;
-    }
+        }
     return false;
 }
 
@@ -263,16 +281,10 @@ void storage_say_difference(struct world *world)
     if (!shelves_differ(world, &group, &cell))
         return;
     for (unsigned node = 0; node < 2; node++) {
-        uint64_t bytes;
-        char path[32];
-        const uint8_t *content = sim_disk_content(
-            world->node[node].disk, storage_path(path, sizeof(path), "disk", node, group), &bytes);
+        const uint8_t *content = cell_on_disk(world, node, group, cell);
 
         world_say(world, world->node[node].name, "  %s cell %u holds the value of request %u",
                   world->storage->group[group].name, cell,
-                  content == NULL
-                      ? 0
-                      : cell_read(world->storage,
-                                  content + (size_t)cell * world->storage->cell_bytes, cell));
+                  content == NULL ? 0 : cell_read(world->storage, content, cell));
     }
 }

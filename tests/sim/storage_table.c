@@ -69,6 +69,39 @@ static void killed_without_arbiter(struct world *world, unsigned node)
     killed(world, node);
 }
 
+static void arbiter_back(struct world *world, unsigned node, unsigned unused)
+{
+    (void)unused;
+    world->storage->way[node] = ARBITER_WELL;
+}
+
+static void killed_while_arbiter_is_ill(struct world *world, unsigned node)
+{
+    world->storage->way[!node] =
+        (enum arbiter_way)sim_random_between(&world->random, ARBITER_DEAF, ARBITER_SICK);
+    action_add(world, sim_random_below(&world->random, 1000 * ENV_MS), arbiter_back, !node, 0,
+               true);
+    killed(world, node);
+}
+
+static void both_restarted_while_arbiter_is_ill(struct world *world, unsigned unused)
+{
+    (void)unused;
+    for (unsigned i = 0; i < 2; i++) {
+        world->storage->way[i] =
+            (enum arbiter_way)sim_random_between(&world->random, ARBITER_DEAF, ARBITER_SICK);
+        action_add(world, sim_random_below(&world->random, 2000 * ENV_MS), arbiter_back, i, 0,
+                   true);
+        killed(world, i);
+        action_add(world, sim_random_below(&world->random, 50 * ENV_MS), node_back, i, 0, true);
+    }
+}
+
+static void links_taken_down(struct world *world, unsigned node)
+{
+    fault_links_down(world, node, 60000 * ENV_MS);
+}
+
 static void links_silent_without_arbiter(struct world *world, unsigned node)
 {
     (void)node;
@@ -105,7 +138,7 @@ static void handed_over(struct world *world, unsigned node)
     // A claim of what happened before may still be under way, and a command is refused meanwhile.
     world_advance(world, world->clock.now_ns + 1600 * ENV_MS);
     for (unsigned i = 0; i < world->storage->groups && !world->failed; i++)
-        storage_command(world, node, "handover", i);
+        storage_command(world, node, "handover", i, false);
 }
 
 static void shelf_fails(struct world *world, unsigned node)
@@ -160,6 +193,12 @@ static const struct cell cells[] = {
     {"a node is killed, and the driver of the other fails", killed_and_driver_fails, WHO_OTHER, 0,
      4000, false},
     {"the disk under a shelf fails", shelf_fails, WHO_ANY, 300, 1500, false},
+    {"an operator takes all links of a node down", links_taken_down, WHO_OTHER, 0, 1500, false},
+    // What was asked before that may be answered when its time is over, and is asked again then.
+    {"a node is killed, and the arbiter is ill for a second", killed_while_arbiter_is_ill,
+     WHO_OTHER, 0, 4000, false},
+    {"both are started anew, and the arbiter is ill for two seconds",
+     both_restarted_while_arbiter_is_ill, WHO_ANY, 0, 7000, true},
     {"the session is reset", session_reset, WHO_ANY, 10, 1500, false},
 };
 #define CELL_COUNT (sizeof(cells) / sizeof(cells[0]))

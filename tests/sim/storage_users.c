@@ -34,8 +34,9 @@ struct request {
 struct user {
     struct storage *storage;
     struct sim_random random;
-    unsigned index, group, node;
-    bool fixed; // dials one node only
+    unsigned index, group, shelf, node;
+    uint32_t first, end; // cells of its shelf
+    bool fixed;          // dials one node only
     unsigned depth, burst;
     struct connection *connection;
     unsigned under_way;
@@ -199,7 +200,9 @@ static void connection_open_there(struct storage *storage, void *arg)
     const struct carrick_block_ops *ops = NULL;
     struct carrick_error error = {.struct_size = sizeof(error)};
     struct carrick_block_info info = {.struct_size = sizeof(info)};
+    const struct user *user = connection->user;
     void *shelves = NULL;
+    char name[24];
 
     if (stands_still(storage, connection, connection_open_there, connection))
         return;
@@ -207,8 +210,9 @@ static void connection_open_there(struct storage *storage, void *arg)
         ops = storage_service(storage->world, connection->node, CARRICK_BLOCK_SERVICE, &shelves);
     connection->ops = ops;
     if (ops != NULL &&
-        ops->export_open(shelves, storage->group[connection->user->group].shelf, &block_user,
-                         connection, &connection->export_, &info, &error) == CARRICK_OK) {
+        ops->export_open(shelves, storage_shelf_name(name, sizeof(name), user->group, user->shelf),
+                         &block_user, connection, &connection->export_, &info,
+                         &error) == CARRICK_OK) {
         send(storage, connection_opened, connection);
         return;
     }
@@ -225,7 +229,7 @@ static void request_there(struct storage *storage, void *arg)
         .struct_size = sizeof(wanted),
         .operation = request->operation,
         .flags = request->flags,
-        .offset = (uint64_t)op->first * storage->cell_bytes,
+        .offset = (uint64_t)(op->first - connection->user->first) * storage->cell_bytes,
         .length = (uint64_t)op->count * storage->cell_bytes,
         .data = op->data,
         .cookie = (uint64_t)(uintptr_t)request,
@@ -295,13 +299,13 @@ static void op_draw(struct user *user, struct user_op *op, uint32_t *operation, 
                                           [USER_ZERO] = CARRICK_BLOCK_TRIM,
                                           [USER_FLUSH] = CARRICK_BLOCK_FLUSH};
     struct sim_random *random = &user->random;
-    uint32_t cells = user->storage->group[user->group].cells;
     uint64_t draw = sim_random_below(random, 100);
 
     op->kind = draw < 48 ? USER_WRITE : draw < 92 ? USER_READ : draw < 96 ? USER_ZERO : USER_FLUSH;
     op->count = (uint32_t)sim_random_between(
         random, 1, sim_random_percent(random, 60) ? 2 : user->storage->request_cells);
-    op->first = (uint32_t)sim_random_below(random, cells - op->count + 1);
+    op->first =
+        user->first + (uint32_t)sim_random_below(random, user->end - user->first - op->count + 1);
     *operation = operations[op->kind];
     if (op->kind == USER_ZERO && sim_random_percent(random, 50))
         *operation = CARRICK_BLOCK_ZERO;
@@ -390,15 +394,21 @@ void users_create(struct storage *storage)
     user_op_add(storage, &(struct user_op){.kind = USER_FLUSH}); // numbers begin at 1
     for (unsigned i = 0; i < storage->users; i++) {
         struct user *user = calloc(1, sizeof(*user));
+        const struct storage_group *group;
 
         if (user == NULL)
             abort();
         user->storage = storage;
         user->index = i;
         user->group = i % storage->groups;
+        group = &storage->group[user->group];
+        user->shelf = i / storage->groups % group->shelves;
+        user->first = group->shelf_first[user->shelf];
+        user->end = storage_shelf_end(group, user->shelf);
         sim_random_init(&user->random, storage->world->options.seed + i, "user");
         user->node = (unsigned)sim_random_below(&user->random, 2);
-        user->fixed = i >= storage->groups && sim_random_percent(&user->random, 40);
+        user->fixed =
+            i >= storage->groups * group->shelves && sim_random_percent(&user->random, 40);
         user->depth = (unsigned)sim_random_between(&user->random, 1, USER_DEPTH_MAX);
         storage->user[i] = user;
         turn_soon(user, user->storage->backoff_ns);
@@ -450,8 +460,8 @@ void users_read_all(struct storage *storage)
 
         if (user->fixed)
             continue;
-        user->all_at = 0;
-        user->all_end = storage->group[user->group].cells;
+        user->all_at = user->first;
+        user->all_end = user->end;
         turn_soon(user, NET_MAX_NS);
     }
 }

@@ -72,10 +72,10 @@ static void group_draw(struct storage *storage, unsigned index)
     struct storage_group *group = &storage->group[index];
 
     snprintf(group->name, sizeof(group->name), "g%u", index);
-    snprintf(group->shelf, sizeof(group->shelf), "disk%u", index);
     group->home = (unsigned)sim_random_below(&storage->random, 2);
     group->cells = (uint32_t)sim_random_between(&storage->random, 4, 12) *
                    (storage->cell_bytes > 4096 ? 1 : 8);
+    group->shelves = 1;
     group->truth.struct_size = sizeof(group->truth);
 }
 
@@ -94,13 +94,14 @@ void storage_create(struct world *world)
     static const uint32_t cell_bytes[] = {512, 512, 512, 512, 512, 1536, 1536, 4096, 4096, 65536};
     struct storage *storage = calloc(1, sizeof(*storage));
     uint64_t draw;
+    uint32_t log_bytes;
 
     if (storage == NULL)
         abort();
     world->storage = storage;
     storage->world = world;
     sim_random_init(&storage->random, world->options.seed, "storage");
-    storage->groups = (unsigned)sim_random_between(&storage->random, 1, STORAGE_GROUPS_MAX);
+    storage->groups = (unsigned)sim_random_between(&storage->random, 1, STORAGE_GROUPS_DRAWN);
     storage->users = storage->groups + (unsigned)sim_random_between(&storage->random, 1, 4);
     storage->cell_bytes = cell_bytes[sim_random_below(&storage->random, 10)];
     storage->request_cells = storage->cell_bytes > 4096 ? 2 : 16;
@@ -116,11 +117,65 @@ void storage_create(struct world *world)
         storage->rest_max_ns *= 4;
     storage->patience_ns = sim_random_between(&storage->random, 200, 1500) * ENV_MS;
     storage->backoff_ns = sim_random_between(&storage->random, 10, 80) * ENV_MS;
-    storage->log_bytes = log_draw(storage);
-    for (unsigned i = 0; i < storage->groups; i++)
+    log_bytes = log_draw(storage);
+    for (unsigned i = 0; i < storage->groups; i++) {
         group_draw(storage, i);
+        storage->group[i].log_bytes = log_bytes;
+    }
+    storage_level_set(storage, storage->level);
     for (unsigned i = 0; i < 2; i++)
         world->node[i].disk = sim_disk_create(world->options.seed * 7919 + i);
+}
+
+void storage_level_set(struct storage *storage, uint32_t level)
+{
+    storage->level = level;
+    for (unsigned i = 0; i < storage->groups; i++)
+        storage->group[i].level = level;
+}
+
+void storage_widen(struct world *world)
+{
+    struct storage *storage = world->storage;
+    unsigned most = 1;
+
+    storage->groups = (unsigned)sim_random_between(&storage->random, 2, STORAGE_GROUPS_MAX);
+    for (unsigned i = 0; i < storage->groups; i++) {
+        struct storage_group *group = &storage->group[i];
+
+        group_draw(storage, i);
+        group->log_bytes = log_draw(storage);
+        group->level = storage->level;
+        // What lies in files outlives more; what may happen goes by the others.
+        if (storage->level == CARRICK_LEVEL_MEMORY && sim_random_percent(&storage->random, 40))
+            group->level = CARRICK_LEVEL_PERSISTENT;
+        group->shelves = (unsigned)sim_random_between(&storage->random, 1, STORAGE_SHELVES_MAX);
+        most = group->shelves > most ? group->shelves : most;
+        group->cells = 0;
+        for (unsigned j = 0; j < group->shelves; j++) {
+            group->shelf_first[j] = group->cells;
+            group->cells += (uint32_t)sim_random_between(&storage->random, 2, 6) *
+                            (storage->cell_bytes > 4096 ? 1 : 8);
+        }
+    }
+    storage->users = most * storage->groups;
+    if (storage->users > STORAGE_USERS_MAX)
+        abort();
+    storage->rest_max_ns *= 2; // there are many of them
+}
+
+const char *storage_shelf_name(char *buffer, size_t room, unsigned group, unsigned shelf)
+{
+    if (shelf == 0)
+        snprintf(buffer, room, "disk%u", group);
+    else
+        snprintf(buffer, room, "disk%u.%u", group, shelf);
+    return buffer;
+}
+
+uint32_t storage_shelf_end(const struct storage_group *group, unsigned shelf)
+{
+    return shelf + 1 < group->shelves ? group->shelf_first[shelf + 1] : group->cells;
 }
 
 void storage_free(struct world *world)
@@ -171,6 +226,21 @@ const char *storage_path(char *buffer, size_t room, const char *what, unsigned n
     return buffer;
 }
 
+static void shelves_add(struct text *text, const struct storage *storage, unsigned index)
+{
+    const struct storage_group *group = &storage->group[index];
+
+    for (unsigned i = 0; i < group->shelves; i++) {
+        uint64_t cells = storage_shelf_end(group, i) - group->shelf_first[i];
+        char name[24];
+
+        storage_shelf_name(name, sizeof(name), index, i);
+        add(text, "%s{\"name\":\"%s\",\"group\":\"%s\",\"path\":\"/%%n/%s\",\"bytes\":%llu}",
+            index + i > 0 ? "," : "", name, group->name, name,
+            (unsigned long long)(cells * storage->cell_bytes));
+    }
+}
+
 size_t storage_clients_text(const struct storage *storage, char *bytes, size_t room)
 {
     static const char *const backings[] = {[CARRICK_LEVEL_VOLATILE] = "memory",
@@ -184,18 +254,25 @@ size_t storage_clients_text(const struct storage *storage, char *bytes, size_t r
     for (unsigned i = 0; i < storage->groups; i++) {
         add(&text, "%s{\"name\":\"%s\",\"home\":\"%c\",\"log_bytes\":%u,\"backing\":\"%s\"",
             i > 0 ? "," : "", storage->group[i].name, 'a' + storage->group[i].home,
-            storage->log_bytes, backings[storage->level]);
-        if (storage->level != CARRICK_LEVEL_VOLATILE)
+            storage->group[i].log_bytes, backings[storage->group[i].level]);
+        if (storage->group[i].level != CARRICK_LEVEL_VOLATILE)
             add(&text, ",\"path\":\"/%%n/log%u\"", i);
         add(&text, "}");
     }
     add(&text, "]}},{\"name\":\"shelf\",\"plugin\":\"shelf\",\"config\":{\"shelves\":[");
     for (unsigned i = 0; i < storage->groups; i++)
-        add(&text, "%s{\"name\":\"%s\",\"group\":\"%s\",\"path\":\"/%%n/disk%u\",\"bytes\":%llu}",
-            i > 0 ? "," : "", storage->group[i].shelf, storage->group[i].name, i,
-            (unsigned long long)storage->group[i].cells * storage->cell_bytes);
-    add(&text, "]}},{\"name\":\"failover\",\"plugin\":\"failover\",\"config\":{\"timers\":"
-               "\"fast\",\"on_mirror_loss\":\"hold\"}}");
+        shelves_add(&text, storage, i);
+    add(&text, "]");
+    if (storage->destage_delay_ms > 0)
+        add(&text, ",\"destage_delay_ms\":%u", storage->destage_delay_ms);
+    if (storage->catchup_bytes_per_second > 0)
+        add(&text, ",\"catchup_bytes_per_second\":%u", storage->catchup_bytes_per_second);
+    add(&text, "}},{\"name\":\"failover\",\"plugin\":\"failover\",\"config\":{\"timers\":"
+               "{\"profile\":\"fast\"");
+    if (storage->boot_ms > 0)
+        add(&text, ",\"boot_ms\":%u", storage->boot_ms);
+    add(&text, "},\"on_mirror_loss\":\"%s\",\"on_driver_failure\":\"%s\"}}",
+        storage->go_on ? "continue" : "hold", storage->stay ? "stay" : "shift");
     return text.used;
 }
 

@@ -87,6 +87,13 @@ static const struct red {
     {"a change is made against whatever the arbiter holds", "storage-split", BREAK_FOUND, 100},
     {"reads do not look into the log", "storage", BREAK_INDEX, 20},
     {"a partner becomes a member before its shelf is equal", "storage-member", BREAK_EQUAL, 40},
+    {"records leave the logs when their group's first shelf has them", "storage-wide", BREAK_EACH,
+     200},
+    {"an owner without an arbiter goes alone though it is to hold", "storage-operator", BREAK_HOLD,
+     40},
+    {"nobody waits for a partner that is seen to boot", "storage-boot", BREAK_BOOT, 40},
+    {"records leave the logs before each shelf has them, and more goes wrong", "storage-double",
+     BREAK_TRIM, 100},
 };
 
 #define GHOST_FAILURES                                                                             \
@@ -120,11 +127,12 @@ static struct tally storage_check(const struct options *given)
     static const struct {
         const char *scenario;
         unsigned percent;
-    } shares[] = {{"storage", 22},       {"storage-crash", 14},   {"storage-split", 14},
+    } shares[] = {{"storage", 14},       {"storage-crash", 12},   {"storage-split", 11},
                   {"storage-disk", 10},  {"storage-handover", 8}, {"storage-resync", 8},
                   {"storage-table", 8},  {"storage-rot", 4},      {"storage-power", 5},
                   {"storage-return", 3}, {"storage-member", 1},   {"storage-map", 2},
-                  {"storage-calm", 1}};
+                  {"storage-double", 6}, {"storage-wide", 3},     {"storage-operator", 3},
+                  {"storage-boot", 1},   {"storage-calm", 1}};
     struct options options = *given;
     struct tally all = {0};
 

@@ -57,6 +57,7 @@ void node_start(struct world *world, unsigned index)
     struct manager_options wanted = {
         .config = node->config,
         .section = &node->config->managers[0],
+        .boot_stage = node->boot_stage,
         .node = node->name,
         .loader = world->loader,
         .key = node->key,
@@ -65,7 +66,12 @@ void node_start(struct world *world, unsigned index)
         .arg = node,
     };
     struct carrick_error error = {.struct_size = sizeof(error)};
+    bool early = node->boot_stage == CARRICK_BOOT_INITRAMFS;
 
+    if (early) {
+        wanted.config = world->early;
+        wanted.section = &world->early->managers[0];
+    }
     if (node->alive) {
         node->again = node->stopping;
         return;
@@ -83,7 +89,7 @@ void node_start(struct world *world, unsigned index)
         return;
     }
     node->manager->break_replay = (world->options.break_rules & BREAK_REPLAY) != 0;
-    if (world->storage != NULL)
+    if (world->storage != NULL && !early)
         storage_break(world, index);
 }
 
@@ -410,6 +416,8 @@ void world_free(struct world *world)
     if (world->configs[1] != world->configs[0])
         config_free(world->configs[1]);
     config_free(world->configs[0]);
+    if (world->early != NULL)
+        config_free(world->early);
     if (world->loader != NULL)
         loader_destroy(world->loader);
 }

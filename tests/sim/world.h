@@ -101,8 +101,9 @@ struct world_node {
     bool again; // is to start as soon as it has stopped
     bool frozen;
     uint64_t thawed_ns;
-    uint64_t gone_ns; // when its last life ended,
-    uint64_t before;  // and that one's incarnation
+    uint64_t gone_ns;    // when its last life ended,
+    uint64_t before;     // and that one's incarnation
+    uint32_t boot_stage; // enum carrick_boot_stage with which it starts; 0: serving
     unsigned lives;
     enum carrick_session_state seen; // last seen state of its session
 };
@@ -159,6 +160,7 @@ struct world {
     struct loader *loader;
     struct world_node node[2];
     struct config *configs[2]; // of the two nodes; the same, except where they are to disagree
+    struct config *early;      // before there is a root file system; NULL: no history of that
     unsigned links, pairs;
     struct config_timers timers;
     struct sim_fabric_options net;
@@ -232,6 +234,7 @@ void fault_random(struct world *world);
 void fault_make(struct world *world, enum fault_kind kind);
 // The driver of all of a node's devices fails, for so long.
 void fault_driver(struct world *world, unsigned node, uint64_t time_ns);
+void fault_links_down(struct world *world, unsigned node, uint64_t time_ns); // an operator does
 void fault_cut_link(struct world *world, unsigned link, uint64_t late_ns);
 void node_back(struct world *world, unsigned node, unsigned unused);
 uint64_t draw_time_ns(struct world *world);

@@ -189,6 +189,10 @@ void world_configure(struct world *world)
         abort();
     world->configs[0] = config_make(world, "pair", profile, lanes, NULL);
     world->configs[1] = world->configs[0];
+    if (world->storage != NULL && world->storage->boots)
+        world->early = config_make(world, "pair", profile, lanes, NULL);
+    if (world->early != NULL)
+        config_keep_early(world->early);
     if (world->failed)
         return;
     world->timers = world->configs[0]->managers[0].timers;

@@ -3,6 +3,7 @@
 // The pure parts of the command: words for people, and the verdict.
 #include <criterion/criterion.h>
 
+#include "cli/group.c"
 #include "cli/json.c"
 #include "cli/text.c"
 #include "cli/verdict.c"
@@ -61,6 +62,32 @@ Test(cli_text, nothing_reaches_the_terminal_that_could_steer_it)
     cr_assert_str_eq(text, "\303\244");
 }
 
+static void group_says(const char *json, const char *state, const char *durability)
+{
+    struct json_object *group = json_tokener_parse(json);
+    char text[120];
+    group_state(group, text, sizeof text);
+    cr_assert_str_eq(text, state);
+    group_durability(group, text, sizeof text);
+    cr_assert_str_eq(text, durability);
+    json_object_put(group);
+}
+
+Test(cli_text, a_group_tells_its_progress_and_how_durable_each_side_is)
+{
+    group_says("{\"state\":\"protected\",\"copy\":{\"level\":\"memory\"},"
+               "\"partner_copy\":{\"level\":\"memory\"}}",
+               "protected", "memory");
+    group_says("{\"state\":\"alone\",\"copy\":{\"level\":\"persistent\"}}", "alone",
+               "persistent, there unknown");
+    group_says(
+        "{\"state\":\"resyncing\",\"resync_percent\":42,\"resync_bytes_per_second\":125829120,"
+        "\"resync_left_s\":75,\"copy\":{\"level\":\"persistent\"},"
+        "\"partner_copy\":{\"level\":\"volatile\"}}",
+        "resyncing 42%, 120 MiB/s, 1 m 15 s left", "persistent, there volatile");
+    group_says("{\"state\":\"resyncing\",\"resync_percent\":0}", "resyncing 0%", "-");
+}
+
 static struct verdict judge(const char *json)
 {
     struct verdict verdict;
@@ -105,6 +132,31 @@ Test(cli_verdict, a_client_that_is_not_ready_degrades)
     cr_assert_not(verdict.since_known);
 }
 
+// Both copies are equal, and still nobody could take over.
+Test(cli_verdict, an_arbiter_that_would_not_do_degrades)
+{
+    struct verdict verdict = judge(
+        "{\"managers\":[{" SESSION_UP ",\"clients\":[{\"name\":\"fo\",\"plugin\":\"failover\","
+        "\"state\":\"ready\",\"detail\":{\"groups\":[{\"name\":\"g1\",\"state\":\"protected\","
+        "\"age_ms\":9000,\"reason\":\"-\",\"arbiter_fault\":\"it is "
+        "away\",\"arbiter_fault_ms\":70},"
+        "{\"name\":\"g2\",\"state\":\"protected\",\"age_ms\":9000,\"reason\":\"-\"}]}}]}]}");
+    cr_assert_eq(verdict.level, VERDICT_DEGRADED);
+    cr_assert_str_eq(verdict.why,
+                     "group g1 is protected, but could not change hands now: it is away");
+    cr_assert_eq(verdict.since_ms, 70);
+}
+
+Test(cli_verdict, a_client_in_trouble_degrades_whatever_its_plugin)
+{
+    struct verdict verdict =
+        judge("{\"managers\":[{" SESSION_UP
+              ",\"clients\":[{\"name\":\"echo\",\"plugin\":\"own\",\"state\":\"ready\","
+              "\"detail\":{\"trouble\":\"nobody listens\"}}]}]}");
+    cr_assert_eq(verdict.level, VERDICT_DEGRADED);
+    cr_assert_str_eq(verdict.why, "client echo: nobody listens");
+}
+
 Test(cli_verdict, a_stalled_vi_degrades)
 {
     struct verdict verdict =
@@ -124,6 +176,12 @@ Test(cli_verdict, a_refusal_is_down_and_tells_who_and_why)
     cr_assert_not_null(strstr(verdict.why, "beta refuses it (configuration): lanes differ"));
     // Since the session was lost, not since the last attempt.
     cr_assert_eq(verdict.since_ms, 4000);
+    verdict =
+        judge("{\"partner\":\"beta\",\"managers\":[{\"session\":{\"state\":\"idle\",\"age_ms\":9,"
+              "\"refused\":{\"by\":\"local\",\"reason\":\"configuration\",\"text\":\"-\",\"age_"
+              "ms\":7000},"
+              "\"last_end\":{\"reason\":\"configuration\",\"age_ms\":40}}}]}");
+    cr_assert_eq(verdict.since_ms, 7000);
 }
 
 Test(cli_verdict, one_manager_down_outweighs_one_degraded)

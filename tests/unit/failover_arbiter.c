@@ -86,6 +86,69 @@ Test(failover_arbiter, an_answer_to_an_old_question_is_not_one_to_the_new)
         late_win(ARBITER_LATE_WON, late_ms);
 }
 
+// The answer of a change that is on its way to the node; it comes when the test says so.
+static struct event *won_answer(struct node *node)
+{
+    for (unsigned i = 0; i < EVENTS_MAX; i++) {
+        struct event *event = &node->world->events[i];
+
+        if (event->used && event->kind == AT_ANSWER && event->node == node->index &&
+            event->status == CARRICK_OK && !event->has_record)
+            return event;
+    }
+    return NULL;
+}
+
+// The first takeover was won, too late to be used, and taken back; its answer comes while the node asks for a second one,
+// which it must not get: its partner has gone on alone by then, and serves.
+Test(failover_arbiter, a_win_of_the_first_takeover_is_none_of_the_second)
+{
+    struct world *world = world_protected(plain);
+    struct event *won;
+
+    world->late_ms = 1000000;
+    BETA->mode = ARBITER_LATE_WON;
+    ALPHA->mode = ARBITER_DEAF;
+    world->linked = false;
+    RUN_UNTIL(world, won_answer(BETA) != NULL, 3000);
+    won = won_answer(BETA);
+    RUN_UNTIL(world, BETA->log.copy.role == CARRICK_LOG_IDLE, 3000);
+    RUN_UNTIL(world, BETA->log.copy.role == CARRICK_LOG_SHADOW, 10000); // the promise is given anew
+    world->linked = true;
+    RUN_UNTIL(world, is_word(ALPHA, "protected"), 3000);
+    for (unsigned i = 0; i < EVENTS_MAX; i++)
+        if (world->events[i].used && world->events[i].kind == AT_LAND)
+            world->events[i].due_ns = world->now_ns;
+    RUN_UNTIL(world, strcmp(world->record.owner, "beta") == 0, 100);
+    BETA->mode = ALPHA->mode = ARBITER_GOOD;
+    RUN_UNTIL(world, strcmp(world->record.owner, "alpha") == 0 && both_protected(world), 10000);
+
+    world->linked = false;
+    ALPHA->mode = ARBITER_DEAF;
+    RUN_UNTIL(world, node_group(BETA)->state == GROUP_CLAIM, 10000);
+    for (unsigned i = 0; i < EVENTS_MAX; i++) // what it reads is late, and the owner is quicker
+        if (world->events[i].used && world->events[i].kind == AT_ANSWER &&
+            world->events[i].node == BETA->index && world->events[i].has_record)
+            world->events[i].due_ns += 1000 * WORLD_MS;
+    ALPHA->mode = ARBITER_GOOD;
+    RUN_UNTIL(world, is_word(ALPHA, "alone"), 1000);
+    cr_assert(node_write(ALPHA));
+    cr_assert_eq(node_group(BETA)->state, GROUP_CLAIM);
+    won->due_ns = world->now_ns;
+    world_run(world, 1);
+    cr_assert_not(won->used && won->status == CARRICK_OK && !won->has_record, "not yet answered");
+    for (unsigned i = 0; i < 3000; i++) {
+        world_run(world, 1);
+        cr_assert(!serves(BETA), "served by the win of a takeover that was given up");
+    }
+    cr_assert(serves(ALPHA));
+    world->linked = true;
+    RUN_UNTIL(world, both_protected(world), 20000);
+    cr_assert_str_eq(world->record.owner, "alpha");
+    judge_history(ALPHA);
+    world_end(world);
+}
+
 Test(failover_arbiter, a_slow_arbiter_delays_and_changes_nothing_else)
 {
     struct world *world = world_protected(plain);
@@ -157,6 +220,26 @@ Test(failover_arbiter, without_an_arbiter_hold_waits)
     cr_assert(!serves(ALPHA), "a takeover without an arbiter is forced");
     node_command(ALPHA, "takeover", "{\"group\":\"g1\",\"force\":true}");
     cr_assert(serves(ALPHA));
+    world_end(world);
+}
+
+// What the partner says of its copy in that moment may be older than what both acknowledged since.
+Test(failover_arbiter, who_holds_does_not_go_alone_when_its_partner_is_made_to_take_over)
+{
+    struct world *world = world_without_arbiter(plain);
+
+    world->advance_is_late = true;
+    cr_assert(node_write(ALPHA));
+    world_run(world, 50);
+    cr_assert_eq(world->acknowledged_count, 1);
+    world->fence_hangs = true; // what it says arrives before the session ends
+    BETA->ops->command(BETA->client, "takeover", "{\"group\":\"g1\",\"force\":true}", 1);
+    world_run(world, 20);
+    cr_assert(!is_word(ALPHA, "alone"), "both would serve");
+    world->fence_hangs = false;
+    RUN_UNTIL(world, is_word(ALPHA, "protected") && is_word(BETA, "protected"), 20000);
+    cr_assert(serves(BETA) && !serves(ALPHA));
+    judge_history(BETA);
     world_end(world);
 }
 

@@ -28,6 +28,8 @@ enum arbiter_mode {
     ARBITER_LATE,         // a change is answered as unknown, and comes to stand late_ms later
     ARBITER_LATE_WON,     // as LATE, and then it is answered as won
     ARBITER_SILENT,       // nothing is ever answered before the caller's patience ends
+    ARBITER_EMPTY,        // a read shows no record, as in a directory that is not the partner's
+    ARBITER_OTHER,        // a read shows a record of another history
 };
 
 struct carrick_timer {

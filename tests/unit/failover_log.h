@@ -75,7 +75,8 @@ static inline int log_bear(struct carrick_log *log, const struct carrick_generat
 static inline int log_serve(struct carrick_log *log, const struct carrick_generation *generation,
                             uint32_t mirror)
 {
-    if (log->copy.role != CARRICK_LOG_IDLE || log->exposed)
+    if (log->copy.role != CARRICK_LOG_IDLE || log->exposed ||
+        log->copy.condition == CARRICK_LOG_UNUSABLE)
         return CARRICK_ERR_STATE;
     judge_serve(log->node, generation, mirror);
     log->node->serves_begun++;
@@ -110,7 +111,7 @@ static inline int log_set_mirror(struct carrick_log *log, uint32_t mirror,
 static inline int log_follow(struct carrick_log *log, const struct carrick_generation *generation,
                              uint64_t cut_above, bool empty)
 {
-    if (log->copy.role == CARRICK_LOG_OWNER)
+    if (log->copy.role == CARRICK_LOG_OWNER || log->copy.condition == CARRICK_LOG_UNUSABLE)
         return CARRICK_ERR_STATE;
     if (cut_above < log->copy.last && log->exposed)
         return CARRICK_ERR_STATE;

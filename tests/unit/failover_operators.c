@@ -112,6 +112,17 @@ Test(failover_operators, a_hand_over_right_after_the_last_link_went)
     }
 }
 
+Test(failover_operators, an_unknown_word_is_told_the_known_ones)
+{
+    struct world *world = world_protected(plain);
+
+    node_command(ALPHA, "takeovr", "{\"group\":\"g1\"}");
+    cr_assert_eq(ALPHA->reply_status, CARRICK_ERR_NOT_SUPPORTED);
+    cr_assert_not_null(strstr(ALPHA->reply, "status, timers, takeover, handover, giveback"), "%s",
+                       ALPHA->reply);
+    world_end(world);
+}
+
 Test(failover_operators, a_dry_run_says_what_speaks_against_it)
 {
     struct world *world = world_protected(plain);

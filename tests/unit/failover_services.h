@@ -24,7 +24,18 @@ static inline int arbiter_read(struct carrick_arbitration *arbitration, const ch
     struct node *node = arbitration->node;
 
     (void)group;
-    if (node->mode == ARBITER_DEAF)
+    if (node->mode == ARBITER_EMPTY || node->mode == ARBITER_OTHER) {
+        const struct carrick_arbiter_record shown = node->world->record;
+
+        node->world->record = (struct carrick_arbiter_record){.struct_size = sizeof shown};
+        if (node->mode == ARBITER_OTHER) {
+            node->world->record = shown;
+            node->world->record.number += 3;
+            memset(node->world->record.generation, 0x5a, sizeof shown.generation);
+        }
+        answer_later(node, fn, arg, CARRICK_OK, true, node->world->arbiter_ms);
+        node->world->record = shown;
+    } else if (node->mode == ARBITER_DEAF)
         answer_later(node, fn, arg, CARRICK_ERR_UNREACHABLE, false, node->world->arbiter_ms);
     else if (node->mode == ARBITER_SILENT)
         answer_later(node, fn, arg, CARRICK_ERR_TIMEOUT, false, timeout_ms);
