@@ -10,6 +10,7 @@ from rows_calls import calls
 from rows_nbd import nbd_write_d1, nbd_write_d32
 from rows_storage import catchup, catchup_busy, false_takeover, nbd_read_d32, replay, takeover
 from rows_faults import carrier, drop, reset
+from rows_path import nbd_path_d1
 
 MIB = 1 << 20
 SMALL = {"size": 4096, "depth": 1, "count": 20000, "warmup": 2000}
@@ -213,5 +214,5 @@ def session_up(bench):
 
 ROWS = {f.__name__: f for f in (
     write4k_poll, write4k_sleep, read4k_poll, write1m_pipelined, small_beside_big, idle_vis,
-    many_regions, memory, session_up, reset, carrier, drop, calls, nbd_write_d1, nbd_write_d32, nbd_read_d32, takeover, replay,
-    catchup, catchup_busy, false_takeover)}
+    many_regions, memory, session_up, reset, carrier, drop, calls, nbd_write_d1, nbd_path_d1, nbd_write_d32, nbd_read_d32, takeover,
+    replay, catchup, catchup_busy, false_takeover)}

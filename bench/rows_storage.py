@@ -252,7 +252,7 @@ def busy(count):
 @contextlib.contextmanager
 def witness(bench, limit_ms, seen):
     """Adds to `seen` what the machine itself did meanwhile, in words."""
-    argv = [str(bench.build / "bench/stall_witness"), str(limit_ms)]
+    argv = [os.path.join(bench.build, "bench/stall_witness"), str(limit_ms)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as running:
         try:
             yield

@@ -18,7 +18,7 @@ import traceback
 sys.dont_write_bytecode = True
 
 import rows
-from measure import Bench
+from measure import Bench, Stolen
 from peers import Failed, Missing
 
 BUDGET_S = 15 * 60
@@ -80,7 +80,7 @@ def cores_choose(text):
 
 def row_run(bench, name, function):
     """A row that fails gives its cause in the table and lets the others run."""
-    began = time.monotonic()
+    began, stolen = time.monotonic(), Stolen()
     try:
         results = list(function(bench))
         failed = False
@@ -89,7 +89,8 @@ def row_run(bench, name, function):
     except Exception as why:  # pylint: disable=broad-except
         traceback.print_exc()
         results, failed = [rows.unmeasured(name, f"{type(why).__name__}: {why}")], True
-    print(f"# {name}: {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
+    print(f"# {name}: {time.monotonic() - began:.1f} s, {stolen.percent():.0f} % of the processors taken by the host",
+          file=sys.stderr, flush=True)
     return results, failed
 
 
@@ -121,7 +122,7 @@ def main():
         "; other programs run, which spoils times, and less so ratios" if load > 0.5 else ""))
     print(f"placement: first node, initiator or client on core {bench.cores[0]}; second node or "
           f"server on core {bench.cores[1]}; both sides of every row alike")
-    results, failures, began = [], 0, time.monotonic()
+    results, failures, began, stolen = [], 0, time.monotonic(), Stolen()
     for name in wanted:
         if time.monotonic() - began > BUDGET_S:
             results.append(rows.unmeasured(name, "the 15 minutes were over"))
@@ -131,6 +132,7 @@ def main():
         results += rows_of
         failures += failed
     table_print(results)
+    print(f"the host gave {stolen.percent():.0f} % of the processors' time to others")
     path = os.path.join(build, "bench", "results.json")
     results_write(path, results)
     measured = [r for r in results if r.met is not None]
