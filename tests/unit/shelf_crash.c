@@ -3,9 +3,10 @@
 //
 // What a disk and a map may hold after a crash at any moment, and what the shelf makes of it.
 //
-// A random history runs on one node. Then a moment is picked; of the requests begun until then, those are certain that a
-// sync vouches for, the others may be there, be absent or be torn. From such files, and from what the log held at that
-// moment, the shelf starts again, and must know every acknowledged byte and every chunk that the partner lacks.
+// A random history runs on one node. It is cut off at each of its moments, one after the other: where a request began or
+// ended, where the log took a record, acknowledged or forgot. Of the requests begun until then, those are certain that a sync
+// vouches for, the others may be there, be absent or be torn. From such files, and from what the log held at that moment,
+// the shelf starts again, and must know every acknowledged byte and every chunk that the partner lacks.
 #include "shelf_world.h"
 
 #include "plugins/shelf/shelf.h"
@@ -96,8 +97,10 @@ static void make_history(uint64_t seed, bool both_first)
            file_named(alpha, "/d1.map")->length);
     history.alone_from = both_first ? UINT64_MAX : 1;
     note();
-    uint64_t turn = both_first ? 20 + world_random() % 100 : UINT64_MAX;
-    for (uint64_t i = 0; i < 250; i++) {
+    // Of many lengths: each moment is looked at, and what matters is how different the histories are.
+    uint64_t appends = 10 + world_random() % (world_random() % 4 == 0 ? 240 : 40);
+    uint64_t turn = both_first ? appends / 10 + world_random() % (appends / 2) : UINT64_MAX;
+    for (uint64_t i = 0; i < appends; i++) {
         append_one();
         if (world_random() % 3 == 0)
             log_acknowledge(alpha, alog->last);
@@ -183,17 +186,32 @@ static void make_file(const char *path, const uint8_t *start, uint64_t moment, u
     }
 }
 
-static void make_crash(struct crash *crash)
-{
-    uint64_t moment = history.start + world_random() % (world.moment - history.start + 1);
-    const struct note *last = &history.notes[0];
+// Where the history is cut off next.
+struct cut {
+    uint32_t note;
+    uint64_t moment; // from that of the note to that of the next
+};
 
-    for (uint32_t i = 0; i < history.note_count && history.notes[i].moment <= moment; i++)
-        last = &history.notes[i];
-    crash->first = last->first;
-    crash->acknowledged = last->acknowledged;
-    make_file("/d1", history.disk_start, moment, crash->disk);
-    make_file("/d1.map", history.map_start, moment, crash->map);
+static bool cut_next(struct cut *cut)
+{
+    bool last = cut->note + 1 == history.note_count;
+
+    if (last ? cut->moment < world.moment : cut->moment + 1 < history.notes[cut->note + 1].moment) {
+        cut->moment++;
+        return true;
+    }
+    if (last)
+        return false;
+    cut->moment = history.notes[++cut->note].moment;
+    return true;
+}
+
+static void make_crash(struct crash *crash, const struct cut *cut)
+{
+    crash->first = history.notes[cut->note].first;
+    crash->acknowledged = history.notes[cut->note].acknowledged;
+    make_file("/d1", history.disk_start, cut->moment, crash->disk);
+    make_file("/d1.map", history.map_start, cut->moment, crash->map);
 }
 
 // ---- what the shelf makes of it
@@ -274,30 +292,55 @@ static void check_crash(const struct crash *crash, bool both_first, uint64_t map
     world_end();
 }
 
-// CRASH_STATES of both tests together, as many as the environment says.
-static void crash_states(bool both_first)
+static void forget_history(void)
 {
-    enum { STATES = 200 };
-    static struct crash crashes[STATES];
-    const char *wanted = getenv("CRASH_STATES");
-    uint64_t states = wanted != NULL ? strtoull(wanted, NULL, 10) : 10000;
-    uint64_t histories = (states + 2 * STATES - 1) / (2 * STATES);
+    for (uint64_t i = 1; i <= history.count; i++)
+        free(history.data[i]);
+    free(history.disk_start);
+    free(history.map_start);
+}
 
-    for (uint64_t seed = 1; seed <= histories; seed++) {
+// Every state of one history, some at a time: it is made again for each lot, since the files of the world that checks them
+// take the place of its own.
+static uint64_t crash_history(uint64_t seed, bool both_first)
+{
+    enum { LOT = 200 };
+    static struct crash crashes[LOT];
+    struct cut cut = {0};
+    uint64_t states = 0;
+    bool more = true;
+
+    while (more) {
+        uint32_t count = 0;
+
         make_history(seed, both_first);
+        if (states == 0)
+            cut.moment = history.notes[0].moment;
+        world.seed += states; // each lot draws anew what is there, absent or torn
         uint64_t map_length = file_named(alpha, "/d1.map")->length;
         cr_assert_leq(map_length, sizeof crashes[0].map);
-        for (int i = 0; i < STATES; i++)
-            make_crash(&crashes[i]);
+        for (; more && count < LOT; more = cut_next(&cut))
+            make_crash(&crashes[count++], &cut);
         world_end();
-        for (int i = 0; i < STATES; i++)
+        for (uint32_t i = 0; i < count; i++)
             check_crash(&crashes[i], both_first, map_length);
-        for (uint64_t i = 1; i <= history.count; i++)
-            free(history.data[i]);
-        free(history.disk_start);
-        free(history.map_start);
+        states += count;
+        forget_history();
     }
-    printf("NOTE %d crash states of a shelf and its map\n", (int)histories * STATES);
+    return states;
+}
+
+// CRASH_STATES of both tests together, as many as the environment says, and to the end of the last history.
+static void crash_states(bool both_first)
+{
+    const char *wanted = getenv("CRASH_STATES");
+    uint64_t least = (wanted != NULL ? strtoull(wanted, NULL, 10) : 10000) / 2;
+    uint64_t states = 0, seed = 0;
+
+    while (states < least)
+        states += crash_history(++seed, both_first);
+    printf("NOTE %d crash states of a shelf and its map, every moment of %d histories\n",
+           (int)states, (int)seed);
 }
 
 Test(shelf_crash, alone, .timeout = 36000)
