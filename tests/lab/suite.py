@@ -57,7 +57,11 @@ def chosen(wanted):
         name, _, part = word.partition("/")
         if name not in names():
             raise kit.Missing(f"no suite {name}; there are: {' '.join(names())}")
-        result.append((name, load(name), part))
+        module = load(name)
+        if not any(part in one.__name__ for one in cases(module)):
+            there = " ".join(one.__name__ for one in cases(module))
+            raise kit.Missing(f"no case of {name} has {part} in its name; there are: {there}")
+        result.append((name, module, part))
     if not wanted:
         result = [(name, module, "") for name in names() for module in [load(name)] if getattr(module, "DEFAULT", True)]
     return sorted(result, key=lambda one: getattr(one[1], "ORDER", 50))
