@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The arbiter plugin `mailbox`: operations run on workers, since storage may hang, and each is answered in time all the
-// same. Few workers are used, so that a hung mailbox does not keep those that others need.
+// same. Few workers are used, and of those that hang none is joined by a read, so that a hung mailbox does not keep those
+// that others need: reads are asked for again and again, while all is well.
 #include "mailbox.h"
 
 #include <json-c/json.h>
@@ -30,6 +31,7 @@ struct carrick_arbiter {
     char path[1024];
     struct job *jobs; // in order of asking
     unsigned count, running;
+    unsigned hanging; // of those that run: answered late, and not back yet
     char said[MAILBOX_CAUSE_BYTES]; // the last cause that was logged
 };
 
@@ -85,6 +87,7 @@ static void job_late(void *arg)
         job_answer(job, CARRICK_ERR_TIMEOUT, NULL);
         job_free(job);
     } else {
+        arbiter->hanging++;
         job_answer(job, job->is_change ? CARRICK_ERR_UNKNOWN : CARRICK_ERR_TIMEOUT, NULL);
     }
 }
@@ -110,7 +113,9 @@ static void job_done(void *arg)
 
     arbiter->running--;
     say_cause(arbiter, job->answer.cause);
-    if (!job->answered)
+    if (job->answered)
+        arbiter->hanging--;
+    else
         job_answer(job, job->answer.status, job->answer.has_record ? &job->answer.record : NULL);
     job_free(job);
     begin_next(arbiter);
@@ -122,7 +127,7 @@ static void begin_next(struct carrick_arbiter *arbiter)
 
     for (struct job *job = arbiter->jobs; job != NULL && arbiter->running < RUNNING_MAX;
          job = job->next) {
-        if (job->begun)
+        if (job->begun || (!job->is_change && arbiter->hanging > 0))
             continue;
         if (base->work(base, job_work, job_done, job) != CARRICK_OK)
             return; // its own deadline answers it
