@@ -21,7 +21,7 @@ struct cell {
     enum who who;
     unsigned after_ms;  // until then nobody has noticed
     unsigned within_ms; // of that
-    bool outlives;      // wants a log that outlives its daemon
+    uint32_t level;     // the log must outlive so much (enum carrick_level); 0: anything
 };
 
 static void killed(struct world *world, unsigned node)
@@ -173,33 +173,163 @@ static void session_reset(struct world *world, unsigned node)
     fault_make(world, FAULT_RESET);
 }
 
+static void pause_ms(struct world *world, unsigned max_ms)
+{
+    (void)storage_pause(world, max_ms * ENV_MS);
+}
+
+static void killed_and_back(struct world *world, unsigned node)
+{
+    killed(world, node);
+    pause_ms(world, 50);
+    if (!world->failed)
+        node_start(world, node);
+}
+
+static void killed_in_its_return(struct world *world, unsigned node)
+{
+    killed_and_back(world, node);
+    pause_ms(world, 1000);
+    if (!world->failed)
+        killed(world, node);
+}
+
+static void one_link_silent(struct world *world, unsigned node)
+{
+    char a[8], b[8];
+    unsigned link = world->links - 1;
+
+    (void)node;
+    if (link > 0)
+        sim_path_fault(world->fabric, link_address(a, 0, link), link_address(b, 1, link),
+                       1 + (unsigned)sim_random_below(&world->random, 3));
+}
+
+static void arbiter_alone(struct world *world, unsigned node)
+{
+    (void)node;
+    arbiter_away(world);
+}
+
+static void handed_over_without_links(struct world *world, unsigned node)
+{
+    links_silent(world, node);
+    pause_ms(world, 100);
+    for (unsigned i = 0; i < world->storage->groups && !world->failed; i++)
+        storage_command(world, node, "handover", i, false);
+}
+
+static void giver_killed(struct world *world, unsigned node)
+{
+    handed_over(world, node);
+    pause_ms(world, 60);
+    if (!world->failed)
+        killed(world, node);
+}
+
+static void taker_killed(struct world *world, unsigned node)
+{
+    handed_over(world, !node);
+    pause_ms(world, 60);
+    if (!world->failed)
+        killed(world, node);
+}
+
+static void both_lose_power_one_back(struct world *world, unsigned node)
+{
+    node_power_off(world, node);
+    pause_ms(world, 20);
+    if (!world->failed)
+        node_power_off(world, !node);
+    pause_ms(world, 500);
+    if (!world->failed)
+        node_start(world, !node);
+}
+
+static bool all_alone(struct world *world, unsigned node)
+{
+    for (unsigned i = 0; i < world->storage->groups; i++)
+        if (!storage_is_owner_alone(world, node, i))
+            return false;
+    return true;
+}
+
+static bool a_is_alone(struct world *world)
+{
+    return all_alone(world, 0);
+}
+
+static bool b_is_alone(struct world *world)
+{
+    return all_alone(world, 1);
+}
+
+static void back_without_the_owner(struct world *world, unsigned node)
+{
+    killed(world, node);
+    // Where it is not served within that, the cell of the killed node says so.
+    if (!storage_wait(world, node == 0 ? b_is_alone : a_is_alone, 2500 * ENV_MS) || world->failed)
+        return;
+    pause_ms(world, 100);
+    if (!world->failed)
+        killed(world, !node);
+    pause_ms(world, 100);
+    if (!world->failed)
+        node_start(world, node);
+}
+
+static void log_fails(struct world *world, unsigned node)
+{
+    sim_disk_set_faults(world->node[node].disk, &(struct sim_disk_faults){
+                                                    .only = "/log",
+                                                    .full = sim_random_percent(&world->random, 50),
+                                                    .write_error = 100,
+                                                    .sync_error = 100,
+                                                });
+}
+
 static const struct cell cells[] = {
-    {"a node is killed", killed, WHO_OTHER, 0, 600, false},
-    {"a node loses power", node_power_off, WHO_OTHER, 0, 600, false},
+    {"a node is killed", killed, WHO_OTHER, 0, 600, 0},
+    {"a node loses power", node_power_off, WHO_OTHER, 0, 600, 0},
     // Longer by ending_ms: its links stand, and it is asked to end the session in order.
-    {"a node stands still", stands_still, WHO_OTHER, 0, 2500, false},
-    {"a node is stopped", stops, WHO_OTHER, 0, 1500, false},
-    {"nothing gets through between the nodes", links_silent, WHO_ANY, 200, 1500, false},
-    {"all links are cut", links_cut, WHO_ANY, 200, 1500, false},
-    {"a node is cut off, and hears no arbiter", arbiter_deaf_to_one, WHO_OTHER, 0, 2500, false},
+    {"a node stands still", stands_still, WHO_OTHER, 0, 2500, 0},
+    {"a node is stopped", stops, WHO_OTHER, 0, 1500, 0},
+    {"nothing gets through between the nodes", links_silent, WHO_ANY, 200, 1500, 0},
+    {"all links are cut", links_cut, WHO_ANY, 200, 1500, 0},
+    {"a node is cut off, and hears no arbiter", arbiter_deaf_to_one, WHO_OTHER, 0, 2500, 0},
     {"a node is killed, and the other hears no arbiter", killed_without_arbiter, WHO_NOBODY, 0,
-     2500, false},
+     2500, 0},
     {"the nodes are cut off from each other, and hear no arbiter", links_silent_without_arbiter,
-     WHO_NOBODY, 0, 2500, false},
-    {"both are killed, one is back", both_killed_one_back, WHO_OTHER, 0, 7000, true},
-    {"both are killed, both are back", both_killed_both_back, WHO_ANY, 0, 7000, true},
-    {"a node hands over", handed_over, WHO_OTHER, 0, 1500, false},
-    {"the driver of a node's interconnect fails", driver_fails, WHO_OTHER, 0, 1500, false},
+     WHO_NOBODY, 0, 2500, 0},
+    {"both are killed, one is back", both_killed_one_back, WHO_OTHER, 0, 7000,
+     CARRICK_LEVEL_MEMORY},
+    {"both are killed, both are back", both_killed_both_back, WHO_ANY, 0, 7000,
+     CARRICK_LEVEL_MEMORY},
+    {"a node hands over", handed_over, WHO_OTHER, 0, 1500, 0},
+    {"the driver of a node's interconnect fails", driver_fails, WHO_OTHER, 0, 1500, 0},
     {"a node is killed, and the driver of the other fails", killed_and_driver_fails, WHO_OTHER, 0,
-     4000, false},
-    {"the disk under a shelf fails", shelf_fails, WHO_ANY, 300, 1500, false},
-    {"an operator takes all links of a node down", links_taken_down, WHO_OTHER, 0, 1500, false},
+     4000, 0},
+    {"the disk under a shelf fails", shelf_fails, WHO_ANY, 300, 1500, 0},
+    {"an operator takes all links of a node down", links_taken_down, WHO_OTHER, 0, 1500, 0},
     // What was asked before that may be answered when its time is over, and is asked again then.
     {"a node is killed, and the arbiter is ill for a second", killed_while_arbiter_is_ill,
-     WHO_OTHER, 0, 4000, false},
+     WHO_OTHER, 0, 4000, 0},
     {"both are started anew, and the arbiter is ill for two seconds",
-     both_restarted_while_arbiter_is_ill, WHO_ANY, 0, 7000, true},
-    {"the session is reset", session_reset, WHO_ANY, 10, 1500, false},
+     both_restarted_while_arbiter_is_ill, WHO_ANY, 0, 7000, CARRICK_LEVEL_MEMORY},
+    {"the session is reset", session_reset, WHO_ANY, 10, 1500, 0},
+    {"a node is killed and back within 50 ms", killed_and_back, WHO_ANY, 200, 2500, 0},
+    {"a node is killed in its return", killed_in_its_return, WHO_OTHER, 0, 2500, 0},
+    {"nothing gets through on one of several links", one_link_silent, WHO_ANY, 0, 2500, 0},
+    {"nobody hears the arbiter", arbiter_alone, WHO_ANY, 500, 10, 0},
+    {"a node hands over while nothing gets through", handed_over_without_links, WHO_ANY, 200, 4000,
+     0},
+    {"a node is killed while it hands over", giver_killed, WHO_OTHER, 0, 4000, 0},
+    {"a node is killed while it is handed over to", taker_killed, WHO_OTHER, 0, 4000, 0},
+    {"both lose power, one is back", both_lose_power_one_back, WHO_OTHER, 0, 7000,
+     CARRICK_LEVEL_PERSISTENT},
+    {"who comes back lacks what the dead owner had alone", back_without_the_owner, WHO_NOBODY, 0,
+     7000, CARRICK_LEVEL_MEMORY},
+    {"the disk under a log fails", log_fails, WHO_ANY, 300, 4000, CARRICK_LEVEL_PERSISTENT},
 };
 #define CELL_COUNT (sizeof(cells) / sizeof(cells[0]))
 
@@ -273,7 +403,7 @@ void storage_run_table(struct world *world)
         const struct cell *cell = &cells[sim_random_below(&world->random, CELL_COUNT)];
         unsigned node = (unsigned)sim_random_below(&world->random, 2);
 
-        if ((cell->outlives && storage->level == CARRICK_LEVEL_VOLATILE) ||
+        if (storage->level < cell->level ||
             (cell->happen == shelf_fails && storage->level == CARRICK_LEVEL_PERSISTENT))
             continue;
         world_advance(world, world->clock.now_ns + sim_random_below(&world->random, 200 * ENV_MS));
