@@ -1,6 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index.h"
 
+// ---- bands
+
+void shelf_index_init(struct shelf_index *index, uint64_t bytes)
+{
+    while (bytes > 0 && (bytes - 1) >> index->band_shift >= SHELF_BANDS)
+        index->band_shift++;
+}
+
+static uint32_t band_of(const struct shelf_index *index, uint64_t offset)
+{
+    uint64_t band = offset >> index->band_shift;
+
+    return band < SHELF_BANDS ? (uint32_t)band : SHELF_BANDS - 1;
+}
+
+// The last segment in the bands before this one, or NULL.
+static struct shelf_segment *last_before(const struct shelf_index *index, uint32_t band)
+{
+    uint32_t word = band / 64;
+    uint64_t bits = index->filled[word] & ((UINT64_C(1) << band % 64) - 1);
+
+    while (bits == 0) {
+        if (word == 0)
+            return NULL;
+        bits = index->filled[--word];
+    }
+    struct shelf_segment *node = index->bands[word * 64 + 63 - (uint32_t)__builtin_clzll(bits)];
+    while (node->right != NULL)
+        node = node->right;
+    return node;
+}
+
+// ---- the tree of a band
+
 static uint32_t next_priority(struct shelf_index *index)
 {
     uint32_t x = index->random ? index->random : 0x9e3779b9u;
@@ -56,6 +90,25 @@ static void node_remove(struct shelf_segment **at, const struct shelf_segment *n
     *at = left != NULL ? left : right;
 }
 
+static void band_add(struct shelf_index *index, struct shelf_segment *node)
+{
+    uint32_t band = band_of(index, node->start);
+
+    node_insert(&index->bands[band], node);
+    index->filled[band / 64] |= UINT64_C(1) << band % 64;
+}
+
+static void band_remove(struct shelf_index *index, const struct shelf_segment *node)
+{
+    uint32_t band = band_of(index, node->start);
+
+    node_remove(&index->bands[band], node);
+    if (index->bands[band] == NULL)
+        index->filled[band / 64] &= ~(UINT64_C(1) << band % 64);
+}
+
+// ---- segments
+
 static struct shelf_segment *node_new(struct shelf_index *index, uint64_t start, uint64_t end,
                                       const struct shelf_record *record)
 {
@@ -73,38 +126,54 @@ static void node_add(struct shelf_index *index, struct shelf_segment *node,
 {
     struct shelf_segment *previous = next != NULL ? next->previous : index->last;
 
-    node_insert(&index->root, node);
+    band_add(index, node);
     node->next = next;
     node->previous = previous;
     *(next != NULL ? &next->previous : &index->last) = node;
-    if (previous != NULL)
-        previous->next = node;
+    *(previous != NULL ? &previous->next : &index->first) = node;
     index->segments++;
     index->bytes += node->end - node->start;
 }
 
 struct shelf_segment *shelf_index_find(const struct shelf_index *index, uint64_t offset)
 {
-    struct shelf_segment *best = NULL;
+    uint32_t band = band_of(index, offset);
+    struct shelf_segment *before = NULL; // the last that begins at the offset or before it
 
-    // Segments do not overlap, so their ends are in the order of their starts.
-    for (struct shelf_segment *node = index->root; node != NULL;) {
-        if (node->end > offset) {
-            best = node;
-            node = node->left;
-        } else {
+    for (struct shelf_segment *node = index->bands[band]; node != NULL;) {
+        if (node->start <= offset) {
+            before = node;
             node = node->right;
+        } else {
+            node = node->left;
         }
     }
-    return best;
+    if (before == NULL)
+        before = last_before(index, band);
+    if (before == NULL)
+        return index->first;
+    return before->end > offset ? before : before->next;
+}
+
+// What lies before `start` is another's now. Its order among the others stays: none lies between.
+static void segment_shorten(struct shelf_index *index, struct shelf_segment *segment,
+                            uint64_t start)
+{
+    bool moves = band_of(index, segment->start) != band_of(index, start);
+
+    if (moves)
+        band_remove(index, segment);
+    index->bytes -= start - segment->start;
+    segment->start = start;
+    if (moves)
+        band_add(index, segment);
 }
 
 void shelf_index_remove(struct shelf_index *index, struct shelf_segment *segment)
 {
-    node_remove(&index->root, segment);
+    band_remove(index, segment);
     *(segment->next != NULL ? &segment->next->previous : &index->last) = segment->previous;
-    if (segment->previous != NULL)
-        segment->previous->next = segment->next;
+    *(segment->previous != NULL ? &segment->previous->next : &index->first) = segment->next;
     index->segments--;
     index->bytes -= segment->end - segment->start;
     shelf_pool_put(&index->pool, segment);
@@ -131,9 +200,7 @@ static struct shelf_segment *carve(struct shelf_index *index, struct shelf_segme
             index->bytes -= segment->end - start;
             segment->end = start;
         } else if (segment->end > end) {
-            // The order among the others stays: none lies between.
-            index->bytes -= end - segment->start;
-            segment->start = end;
+            segment_shorten(index, segment, end);
             return segment;
         } else {
             shelf_index_remove(index, segment);
@@ -190,7 +257,7 @@ bool shelf_index_insert(struct shelf_index *index, const struct shelf_record *re
 
 void shelf_index_clear(struct shelf_index *index)
 {
-    while (index->root != NULL)
-        shelf_index_remove(index, index->root);
+    while (index->first != NULL)
+        shelf_index_remove(index, index->first);
     shelf_pool_end(&index->pool);
 }

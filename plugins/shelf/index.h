@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What of a shelf lies in the log and not yet on the disk: ranges without overlap, each the part of the newest
-// acknowledged record there. A balanced tree (treap) whose nodes are a list as well, in the order of offsets; its size is
-// bounded by the records in the log.
+// acknowledged record there. The shelf is cut into bands of the same size, each with a balanced tree (treap) of what
+// begins in it: to go down one tree of all would miss the cache at most of its steps. The nodes are a list as well, in the
+// order of offsets; their number is bounded by the records in the log.
 #ifndef SHELF_INDEX_H
 #define SHELF_INDEX_H
 
@@ -10,6 +11,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#define SHELF_BANDS 1024u // a multiple of 64
 
 struct shelf;
 
@@ -35,13 +38,18 @@ struct shelf_segment {
 };
 
 struct shelf_index {
-    struct shelf_segment *root, *last;
+    struct shelf_segment *bands[SHELF_BANDS]; // root of each
+    uint64_t filled[SHELF_BANDS / 64];        // a bit for each band that is not empty
+    uint32_t band_shift;                      // log2 of the bytes of a band
+    struct shelf_segment *first, *last;
     struct shelf_pool pool;
     uint32_t random; // of priorities; any value
     uint64_t segments;
     uint64_t bytes;
 };
 
+// Of a shelf of so many bytes; before that it is all zeroes.
+void shelf_index_init(struct shelf_index *index, uint64_t bytes);
 // The record is newer than all in the index: it takes its range over. false: no memory, and the index is as it was.
 bool shelf_index_insert(struct shelf_index *index, const struct shelf_record *record);
 // The first segment that ends beyond offset, or NULL. Valid until the index changes.

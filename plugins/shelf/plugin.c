@@ -76,6 +76,7 @@ static int shelf_open(struct carrick_client *client, const struct shelf_config_s
     shelf->group = group;
     shelf->number = group->count;
     shelf->bytes = config->bytes;
+    shelf_index_init(&shelf->index, shelf->bytes);
     group->shelves[group->count++] = shelf;
     int status = client->base->file_open(client->base, shelf->path, CARRICK_FILE_CREATE,
                                          shelf->bytes, &shelf->file, &info, error);

@@ -53,6 +53,9 @@ static void history(uint64_t number)
     const struct shelf_record *model[BYTES] = {0};
 
     seed = number;
+    index.band_shift =
+        number %
+        12; // a band of one byte, with one for all that is far behind, up to one band alone
     for (int i = 0; i < STEPS; i++) {
         uint64_t start = random_below(BYTES), length = 1 + random_below(i % 7 == 0 ? BYTES : 60);
         uint64_t end = start + length > BYTES ? BYTES : start + length;
@@ -108,20 +111,36 @@ Test(shelf_index, cut_in_two_keeps_what_a_sweep_has_written)
     shelf_index_clear(&index);
 }
 
+Test(shelf_index, bands_share_the_shelf_evenly)
+{
+    static const struct {
+        uint64_t bytes;
+        uint32_t shift;
+    } cases[] = {{512, 0}, {1024, 0}, {1025, 1}, {64u << 20, 16}, {UINT64_MAX, 54}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct shelf_index index = {0};
+
+        shelf_index_init(&index, cases[i].bytes);
+        cr_assert_eq(index.band_shift, cases[i].shift, "of %llu bytes",
+                     (unsigned long long)cases[i].bytes);
+    }
+}
+
 Test(shelf_index, many_records_stay_balanced)
 {
     struct shelf_index index = {0};
     enum { MANY = 50000 };
     struct shelf_record *records = calloc(MANY, sizeof *records);
 
-    // In order, which makes a plain tree a list.
+    // In order, which makes a plain tree a list; and nearly all in one band.
     for (uint64_t i = 0; i < MANY; i++) {
         records[i] = (struct shelf_record){.sequence = i + 1, .offset = i * 10, .length = 10};
         cr_assert(shelf_index_insert(&index, &records[i]));
     }
     cr_assert_eq(index.segments, MANY);
     uint64_t depth = 0;
-    for (struct shelf_segment *at = index.root; at != NULL; at = at->right)
+    for (struct shelf_segment *at = index.bands[SHELF_BANDS - 1]; at != NULL; at = at->right)
         depth++;
     cr_assert_lt(depth, 200);
     shelf_index_clear(&index);
