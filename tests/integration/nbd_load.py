@@ -189,7 +189,7 @@ class Load:
         self.asked, self.answered, self.shown = [0] * blocks, [0] * blocks, [0] * blocks
         self.lock, self.stopping, self.wrong = threading.Lock(), threading.Event(), []
         self.counts = {"writes": 0, "reads": 0, "reconnects": 0}
-        self.times = []  # of each answer: when it came, from which server
+        self.times = []  # of each answer: when it came, from which server, and to what
         self.longest_s = 0.0
         self.threads = [Writer(self, i) for i in range(writers)]
 
@@ -209,22 +209,23 @@ class Load:
         now = time.monotonic()
         with self.lock:
             self.counts[what] += 1
-            self.times.append((now, connection.path))
+            self.times.append((now, connection.path, what))
             self.longest_s = max(self.longest_s, now - began)
 
     def answers_since(self, at):
         with self.lock:
-            return sum(1 for when, _ in self.times if when > at)
+            return sum(1 for when, *_ in self.times if when > at)
 
-    def first_answer_from(self, path, at):
+    def first_answer_from(self, path, at, to=("reads", "writes")):
         """When that server gave its first answer after `at`; None while there is none."""
         with self.lock:
-            return min((when for when, server in self.times if when > at and server == path), default=None)
+            return min((when for when, server, what in self.times if when > at and server == path and what in to),
+                       default=None)
 
     def gap_s(self, since):
         """The longest time without any answer from `since` on."""
         with self.lock:
-            times = sorted(when for when, _ in self.times if when > since)
+            times = sorted(when for when, *_ in self.times if when > since)
         return max((b - a for a, b in zip([since] + times, times)), default=float("inf"))
 
     def stop(self):
