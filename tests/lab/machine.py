@@ -33,6 +33,7 @@ CPU = "qemu64,svm=off"
 KERNEL = ("console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0 acpi=off pmtmr=0x608 tsc=reliable no_timer_check "
           "cryptomgr.notests audit=0 apparmor=0 lsm=capability nokaslr norandmaps randomize_kstack_offset=off init_on_alloc=0 "
           "hardened_usercopy=off cgroup_disable=memory nowatchdog rcupdate.rcu_expedited=1")
+MARK = "CARRICK_LAB"  # in the environment of all that a lab starts: the number of the lab's process
 _libc = ctypes.CDLL(None)
 
 
@@ -84,6 +85,22 @@ def with_parent():
     """In the new process: its own session, and it ends with the one that started it."""
     os.setsid()
     _libc.prctl(1, signal.SIGKILL)
+
+
+def directory_prefix():
+    return f"carrick-lab-{os.getpid()}-"
+
+
+def leftovers():
+    """What this process's labs have started and made, and is still there: processes, as their numbers, and directories."""
+    found, mark = [], f"{MARK}={os.getpid()}".encode()
+    for environment in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in environment.read_bytes().split(b"\0"):
+                found.append(int(environment.parent.name))
+        except OSError:
+            pass  # it has ended, or is another user's
+    return found + sorted(pathlib.Path(tempfile.gettempdir()).glob(directory_prefix() + "*"))
 
 
 def free_port():
@@ -354,11 +371,12 @@ class Lab:
     """A directory, and the guests in it. To be used in a with statement."""
 
     def __init__(self, build, memory=512, cpu=None, doors=(), find_kit=kit.find_kit):
+        os.environ[MARK] = str(os.getpid())
         self.build = pathlib.Path(build).resolve()
         self.kit = find_kit()
         self.memory = memory
         self.cpu = cpu or os.environ.get("LAB_CPU", CPU)
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="carrick-lab-"))
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix=directory_prefix()))
         self.common = self.dir / "common"  # /common of all guests
         self.common.mkdir()
         self.doors = doors
@@ -400,7 +418,9 @@ class Lab:
                 for card in range(2):
                     guest.cable(card, True)
                 guest.run("exec /busybox/sh /clean", 20)
-            except (Failure, CommandError, OSError):
+            except (Failure, CommandError, OSError) as error:
+                if good:
+                    print(f"     {guest.name} is started anew: {error}", flush=True)
                 guest.power_cut()
                 again.append(guest)
         for guest in again:

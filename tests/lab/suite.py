@@ -18,7 +18,7 @@ import time
 import traceback
 
 import kit
-from machine import CommandError, Failure, Lab, Skip
+from machine import CommandError, Failure, Lab, Skip, leftovers
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -80,6 +80,12 @@ class Count:
         return f"{self.passed} passed, {self.failed} failed" + (f", {self.skipped} skipped" if self.skipped else "")
 
 
+def keep_logs(lab, count, suite_name, function):
+    place = count.logs / suite_name / function.__name__
+    lab.keep_logs(place)
+    print(f"     consoles and logs of the guests: {place}", flush=True)
+
+
 def run_case(lab, count, suite_name, function):
     """Whether the guests may be used on."""
     name, start, spent = f"{suite_name}/{function.__name__}", time.monotonic(), lab.processor_s()
@@ -104,9 +110,7 @@ def run_case(lab, count, suite_name, function):
         print(f"FAIL {name} ({took()}): {error}", flush=True)
         if not isinstance(error, (Failure, CommandError)):
             traceback.print_exc(file=sys.stdout)
-        place = count.logs / suite_name / function.__name__
-        lab.keep_logs(place)
-        print(f"     consoles and logs of the guests: {place}", flush=True)
+        keep_logs(lab, count, suite_name, function)
         return False
 
 
@@ -121,6 +125,24 @@ class Suite:
         self.find_kit = getattr(module, "find_kit", kit.find_kit)
 
 
+def run_cases(lab, left, count, keep):
+    """Takes each (suite, case) off the list when the guests are ready for it."""
+    good = began = None
+    while left:
+        suite, function = left[0]
+        if function is suite.todo[0]:
+            began = time.monotonic()
+        if good is not None:
+            lab.settle(good)
+        left.pop(0)
+        good = run_case(lab, count, suite.name, function)
+        is_last = function is suite.todo[-1]
+        if keep and (not good or is_last):
+            keep(lab)
+        if is_last:
+            print(f"     {suite.name}: {time.monotonic() - began:.0f} s", flush=True)
+
+
 def run_group(group, build, count, keep=None):
     """Suites one after the other in the same machines, which have all that any of them wants."""
     left = [(suite, function) for suite in group for function in suite.todo]
@@ -129,22 +151,14 @@ def run_group(group, build, count, keep=None):
     guests = max(suite.guests for suite in group)
     try:
         with Lab(build, group[0].memory, doors=doors, find_kit=group[0].find_kit) as lab:
-            start, good, began = time.monotonic(), None, None
-            lab.start(guests, lab.make_disks(guests, disks))
-            print(f"==== {guests} guest(s) up in {time.monotonic() - start:.1f} s", flush=True)
-            while left:
-                suite, function = left[0]
-                if function is suite.todo[0]:
-                    began = time.monotonic()
-                if good is not None:
-                    lab.settle(good)
-                left.pop(0)
-                good = run_case(lab, count, suite.name, function)
-                is_last = function is suite.todo[-1]
-                if keep and (not good or is_last):
-                    keep(lab)
-                if is_last:
-                    print(f"     {suite.name}: {time.monotonic() - began:.0f} s", flush=True)
+            try:
+                start = time.monotonic()
+                lab.start(guests, lab.make_disks(guests, disks))
+                print(f"==== {guests} guest(s) up in {time.monotonic() - start:.1f} s", flush=True)
+                run_cases(lab, left, count, keep)
+            except Failure:
+                keep_logs(lab, count, left[0][0].name, left[0][1])
+                raise
     except kit.Missing as reason:
         for suite, function in left:
             count.skip(f"{suite.name}/{function.__name__}", reason)
@@ -161,6 +175,10 @@ def run(wanted, build, keep=None):
     suites = [suite for suite in (Suite(*one) for one in chosen(wanted)) if suite.todo]
     for _, group in itertools.groupby(suites, key=lambda suite: (suite.memory, suite.find_kit)):
         run_group(list(group), build, count, keep)
+    left = leftovers()
+    if left:
+        count.failed += 1
+        print(f"FAIL the lab has ended, and these are left of it: {' '.join(map(str, left))}", flush=True)
     print(f"the lab took {time.monotonic() - start:.0f} s")
     print(count.last_line(), flush=True)
     return 1 if count.failed else 0

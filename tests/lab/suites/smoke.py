@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab itself: RDMA between the guests with other people's programs, cables, freezing, power."""
-from machine import check, need_programs, wait_for
+from machine import check, leftovers, need_programs, wait_for
 from suite import case
 
 GUESTS = 2
 ORDER = 0
+
+
+@case
+def what_is_left_would_be_seen(lab):
+    """At the end of a lab nothing of it may be left; while it runs, the same look finds all of it."""
+    left = leftovers()
+    for guest in lab.guests.values():
+        check(guest.process.pid in left, f"{guest.name} is not among {left}")
+    check(lab.dir in left, f"{lab.dir} is not among {left}")
 
 
 def carrier(guest, card):
