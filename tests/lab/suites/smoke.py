@@ -28,7 +28,10 @@ def rping(lab, address):
     need_programs("rping")
     alpha, beta = lab.guests["alpha"], lab.guests["beta"]
     server = beta.spawn(f"rping -s -a {address} -C 5 -v", 60)
-    wait_for(lambda: alpha.run(f"timeout 10 rping -c -a {address} -C 5 -v"), "rping to reach its server", 40, 0.5)
+    # It serves one client, which therefore must not come too early.
+    wait_for(lambda: any("LISTEN" in line and f"src-addr {address}:" in line
+                         for line in beta.run("rdma resource show cm_id").splitlines()), "rping to listen", 20, 0.2)
+    alpha.run(f"rping -c -a {address} -C 5 -v")
     check("rdma-ping-4" in server.wait(20), f"the server saw: {server.output}")
 
 
