@@ -11,8 +11,6 @@
 #include "core/session.h"
 #include "core/placement.h"
 
-#define RECEIVE_DEPTH 64u
-
 static void lane_options_fill(struct lane *lane, struct carrick_connect_options *options)
 {
     const struct link *link = lane->conn->link;

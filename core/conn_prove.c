@@ -10,8 +10,6 @@
 #include "core/names.h"
 #include "core/session.h"
 
-#define RECEIVE_DEPTH 64u
-
 // Keys are sent only while more places are free than are reserved.
 _Static_assert(RECEIVE_DEPTH > CONTROL_RESERVE, "keys would never be sent");
 

@@ -54,6 +54,10 @@ struct env_ops {
     int (*memory_map)(struct env *env, uint64_t bytes, int fd, uint64_t offset,
                       struct env_memory *memory);
     void (*memory_unmap)(struct env *env, struct env_memory *memory);
+    // Says what devices will have locked of this node's memory for the env's manager, in all, instead of what it said before.
+    // CARRICK_ERR_LIMIT, and nothing has changed: with *others, what other managers of the process have said, it is more
+    // than limit. 0 is never too much. NULL: there are no others.
+    int (*memory_lock)(struct env *env, uint64_t bytes, uint64_t limit, uint64_t *others);
     // A file as memory, as region_open in carrick/client.h; memory_unmap gives it back.
     int (*memory_open)(struct env *env, const char *path, uint64_t bytes, struct env_memory *memory,
                        struct carrick_region_info *info, struct carrick_error *error);

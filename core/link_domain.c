@@ -4,6 +4,7 @@
 // its end first the conns end, then the registrations, then the domain.
 #include "core/conn.h"
 #include "core/link.h"
+#include "core/locked.h"
 #include "core/region.h"
 #include "core/session.h"
 #include "core/vi.h"
@@ -11,10 +12,16 @@
 void link_prepare(struct link *link)
 {
     struct manager *manager = link->manager;
+    char why[CAUSE_BYTES];
 
     if (link->device_state != LINK_DEVICE_IDLE || link->removed || manager->stopping ||
         manager->session.state >= CARRICK_SESSION_ENDING)
         return;
+    if (locked_take(manager, manager->session.asked_bytes, why, sizeof(why)) != CARRICK_OK) {
+        link_note(link, why);
+        link_retry(link, false);
+        return;
+    }
     if (link->ops->domain_create(link->device, &link->domain) != CARRICK_OK) {
         link_note(link, "no protection domain can be made");
         link_retry(link, false);
@@ -61,6 +68,7 @@ static void link_domain_end(struct link *link)
 {
     link->ops->domain_destroy(link->domain);
     link->domain = NULL;
+    locked_give_back(link->manager);
     link->device_state = LINK_DEVICE_IDLE;
     link->ending = false;
     if (link->removed)

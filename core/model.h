@@ -32,6 +32,7 @@
 
 #define LANES_MAX 8u
 #define LINKS_MAX 16u
+#define RECEIVE_DEPTH 64u // sends that an endpoint has room for
 #define CLIENTS_MAX 64u
 #define SERVICES_MAX 64u
 #define CONNS_PER_LINK_MAX 8u // handshakes under way and conns being fenced
@@ -416,6 +417,7 @@ struct session {
     struct ending last_end;
     struct ending refused; // the last refusal, until a session is UP
     struct client_info partner_clients;
+    uint64_t asked_bytes; // of memory, by the partner's clients, that this session is built with
 };
 
 // ---- the manager

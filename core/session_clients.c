@@ -9,6 +9,7 @@
 
 #include "core/client.h"
 #include "core/link.h"
+#include "core/locked.h"
 #include "core/names.h"
 #include "core/probe.h"
 #include "core/region.h"
@@ -321,8 +322,10 @@ uint32_t session_clients_build(struct manager *manager, char *why, size_t size)
     clients_match(manager);
     if (!terms_agree(manager, why, size))
         return CARRICK_REASON_CONFIGURATION;
-    if (!memory_is_allowed(manager, why, size))
+    if (!memory_is_allowed(manager, why, size) ||
+        locked_take(manager, bytes_asked(manager), why, size) != CARRICK_OK)
         return CARRICK_REASON_RESOURCES;
+    manager->session.asked_bytes = bytes_asked(manager);
     for (uint32_t i = 0; i < manager->ranked_count; i++)
         here_release(manager->ranked[i]);
     for (uint32_t i = 0; i < manager->ranked_count; i++) {
@@ -352,6 +355,7 @@ void session_clients_forget(struct manager *manager)
         manager->clients[i].partner_wants = NULL;
     }
     manager->ranked_count = 0;
+    session->asked_bytes = 0;
 }
 
 uint32_t session_here_count(const struct manager *manager)

@@ -4,6 +4,7 @@
 #include <carrick/plugin.h>
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,9 @@ struct env_uv {
     struct env_timer **soon_end;
     void (*log)(void *arg, const struct env_record *record);
     void *arg;
+    _Atomic uint64_t *locked; // by all managers
+    _Atomic uint64_t alone;   // … where there is no other
+    uint64_t locked_here;     // of it, by this one
 };
 
 struct env_timer {
@@ -275,6 +279,27 @@ static int queue_work(struct env *env, void (*work)(void *arg), void (*done)(voi
     return CARRICK_OK;
 }
 
+// ---- locked memory
+
+// One step, so that of two managers that come at once and have room for one only one is let through.
+static int lock_memory(struct env *env, uint64_t bytes, uint64_t limit, uint64_t *others)
+{
+    struct env_uv *uv = of(env);
+    uint64_t all = atomic_load(uv->locked);
+    do {
+        *others = all - uv->locked_here;
+        if (bytes != 0 && (*others > limit || bytes > limit - *others))
+            return CARRICK_ERR_LIMIT;
+    } while (!atomic_compare_exchange_weak(uv->locked, &all, *others + bytes));
+    uv->locked_here = bytes;
+    return CARRICK_OK;
+}
+
+void env_uv_share_locked(struct env_uv *env, _Atomic uint64_t *locked)
+{
+    env->locked = locked;
+}
+
 // ---- the env
 
 static void settle(struct env *env)
@@ -298,6 +323,7 @@ static const struct env_ops ops = {
     .work = queue_work,
     .memory_map = memory_map,
     .memory_unmap = memory_unmap,
+    .memory_lock = lock_memory,
     .memory_open = memory_open,
     .file_open = env_file_open,
     .file_submit = env_file_submit,
@@ -314,6 +340,7 @@ int env_uv_create(void (*log)(void *arg, const struct env_record *record), void 
     if (!made)
         return CARRICK_ERR_NO_MEMORY;
     made->env.ops = &ops;
+    made->locked = &made->alone;
     made->soon_end = &made->soon;
     made->log = log;
     made->arg = arg;
@@ -360,7 +387,9 @@ static void run_to_the_end(uv_loop_t *loop)
 
 void env_uv_close(struct env_uv *env)
 {
+    uint64_t others;
     env_uv_end_calls(env);
+    lock_memory(&env->env, 0, UINT64_MAX, &others);
     // Handles that are left over would keep the loop running for ever.
     unsigned left = 0;
     uv_run(&env->loop, UV_RUN_NOWAIT);

@@ -22,6 +22,10 @@ void env_uv_end_calls(struct env_uv *env);
 void env_uv_close(struct env_uv *env);
 void env_uv_free(struct env_uv *env);
 
+// Before its manager is made: the sum of what the managers of this process have locked (memory_lock of struct env_ops), which
+// all of them share.
+void env_uv_share_locked(struct env_uv *env, _Atomic uint64_t *locked);
+
 struct env *env_uv_env(struct env_uv *env);
 uv_loop_t *env_uv_loop(struct env_uv *env);
 

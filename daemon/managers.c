@@ -43,6 +43,7 @@ struct managers {
     struct managers_options options;
     size_t running;
     bool starting;
+    _Atomic uint64_t locked; // bytes of memory, by the devices of all
     bool given_up; // set before the threads are told to stop: they do not tell that they have
     size_t count;
     struct member members[];
@@ -96,6 +97,7 @@ static int create(struct member *member)
         snprintf(member->error.text, sizeof(member->error.text), "cannot make its loop");
         return CARRICK_ERR_SYSTEM;
     }
+    env_uv_share_locked(member->env, &member->all->locked);
     member->processes = processes_create(env_uv_env(member->env), member->name);
     const struct manager_options manager = {
         .config = options->config,

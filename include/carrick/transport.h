@@ -67,10 +67,13 @@ struct carrick_device_caps {
     uint32_t max_reads;         // reads among them; at least 1
     uint32_t
         inline_bytes; // payload up to this is copied by post, its buffer is free when post returns
-    uint32_t request_bytes;    // private data that a connection request carries; at least 56
-    uint32_t reply_bytes;      // private data that an accept or reject carries; at least 128
-    uint32_t max_endpoints;    // 0 is no fixed limit
-    uint64_t max_locked_bytes; // memory that can be registered in all; 0 is no fixed limit
+    uint32_t request_bytes; // private data that a connection request carries; at least 56
+    uint32_t reply_bytes;   // private data that an accept or reject carries; at least 128
+    uint32_t max_endpoints; // 0 is no fixed limit
+    // Memory that this process may have registered in all: by all devices that tell a limit, of all managers, since what limits
+    // them is the process's limit of locked memory. The core holds its sum against it before it registers anything, and
+    // asks anew each time. 0 is no limit.
+    uint64_t max_locked_bytes;
 };
 
 // Where something lies at the partner. What base and key mean is the transport's; the core carries them to

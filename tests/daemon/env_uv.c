@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -330,6 +331,35 @@ Test(env_uv, handles_that_are_left_over_are_told)
     env_uv_close(other);
     env_uv_free(other);
     cr_assert(ne(ptr, strstr(logged, "1 timers or watches"), NULL), "%s", logged);
+}
+
+// ---- locked memory
+
+Test(env_uv, what_managers_lock_counts_together_until_they_end)
+{
+    static _Atomic uint64_t locked;
+    struct env_uv *other;
+    uint64_t others = 7;
+    cr_assert(eq(int, env_uv_create(take_log, NULL, &other), CARRICK_OK));
+    struct env *of_other = env_uv_env(other);
+    env_uv_share_locked(uv, &locked);
+    env_uv_share_locked(other, &locked);
+    cr_assert(eq(int, env->ops->memory_lock(env, 60, 100, &others), CARRICK_OK));
+    cr_assert(eq(u64, others, 0));
+    cr_assert(eq(int, of_other->ops->memory_lock(of_other, 41, 100, &others), CARRICK_ERR_LIMIT));
+    cr_assert(eq(u64, others, 60));
+    cr_assert(eq(int, of_other->ops->memory_lock(of_other, 40, 100, &others), CARRICK_OK));
+    // What was refused leaves what was there; less of it is taken in its place.
+    cr_assert(eq(int, env->ops->memory_lock(env, 61, 100, &others), CARRICK_ERR_LIMIT));
+    cr_assert(eq(u64, atomic_load(&locked), 100));
+    cr_assert(eq(int, env->ops->memory_lock(env, 50, 100, &others), CARRICK_OK));
+    cr_assert(eq(u64, atomic_load(&locked), 90));
+    // A limit that has become less than all of it.
+    cr_assert(eq(int, env->ops->memory_lock(env, 1, 39, &others), CARRICK_ERR_LIMIT));
+    cr_assert(eq(int, env->ops->memory_lock(env, 0, 39, &others), CARRICK_OK));
+    env_uv_close(other);
+    env_uv_free(other);
+    cr_assert(eq(u64, atomic_load(&locked), 0));
 }
 
 // ---- randomness

@@ -23,9 +23,10 @@ struct fake_env {
     const char *name;
     bool frozen; // its timers do not run
     uint64_t random;
-    unsigned memories; // that are mapped
-    unsigned maps;     // that were ever mapped
-    int memory_fails;  // status that memory_map answers, when not 0
+    unsigned memories;              // that are mapped
+    unsigned maps;                  // that were ever mapped
+    int memory_fails;               // status that memory_map answers, when not 0
+    uint64_t locked, locked_others; // what its manager has said, and what other managers have
 };
 
 struct env_timer {
@@ -185,6 +186,17 @@ static void fake_memory_unmap(struct env *env, struct env_memory *memory)
     fake_env_of(env)->memories--;
 }
 
+static int fake_memory_lock(struct env *env, uint64_t bytes, uint64_t limit, uint64_t *others)
+{
+    struct fake_env *fake = fake_env_of(env);
+
+    *others = fake->locked_others;
+    if (bytes != 0 && (*others > limit || bytes > limit - *others))
+        return CARRICK_ERR_LIMIT;
+    fake->locked = bytes;
+    return CARRICK_OK;
+}
+
 static const struct env_ops fake_env_ops = {
     .now_ns = fake_now_ns,
     .random = fake_random,
@@ -198,6 +210,7 @@ static const struct env_ops fake_env_ops = {
     .work = fake_work,
     .memory_map = fake_memory_map,
     .memory_unmap = fake_memory_unmap,
+    .memory_lock = fake_memory_lock,
 };
 
 static inline void fake_env_init(struct fake_env *env, const char *name)

@@ -214,8 +214,8 @@ int rdma_region_register(struct carrick_domain *domain,
                          struct carrick_registration **registration);
 int rdma_region_deregister(struct carrick_registration *registration);
 void rdma_regions_tell(struct carrick_device *device, struct rdma_output *out);
-// The most that this process may lock; 0: no limit.
-uint64_t rdma_locked_limit(void);
+// The most that this process may lock for this device; 0: no limit.
+uint64_t rdma_locked_limit(const struct carrick_device *device);
 
 // ---- rdma_flush.c: the device's part
 

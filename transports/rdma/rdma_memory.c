@@ -3,8 +3,8 @@
 // Domains and registrations. A domain is a protection domain of the device, which is what keeps a partner from memory
 // that is not its own: soft RoCE's keys can be guessed, and soft iWARP ignores a queue pair's access flags.
 //
-// Each registration is made on its own, with a new key. Memory that several managers share is pinned once for each of
-// them; a cache of registrations could spare that, if it ever matters.
+// Each registration is made on its own, with a new key: it belongs to one domain, and ends with it (docs/architecture.md,
+// "Memory").
 #include "rdma_device.h"
 
 #include <errno.h>
@@ -119,24 +119,42 @@ static uint64_t status_number(const char *name, int base)
     return number;
 }
 
-uint64_t rdma_locked_limit(void)
+// Soft iWARP counts by itself, and asks for no capability.
+static bool limits_everyone(const struct carrick_device *device)
+{
+    const uint32_t siw_vendor_id = 0x626d74;
+
+    return device->attributes.vendor_id == siw_vendor_id;
+}
+
+uint64_t rdma_locked_limit(const struct carrick_device *device)
 {
     const uint64_t ipc_lock = UINT64_C(1) << 14; // CAP_IPC_LOCK
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
-        (status_number("CapEff", 16) & ipc_lock) != 0)
+        ((status_number("CapEff", 16) & ipc_lock) != 0 && !limits_everyone(device)))
         return 0;
     return limit.rlim_cur > 0 ? limit.rlim_cur : 1;
 }
 
-// What all managers of this process have registered counts, each registration for itself.
+static bool wants_sink(const struct carrick_registration *r)
+{
+    return r->domain->device->flavour->sink_is_written &&
+           (r->access & CARRICK_ACCESS_REMOTE_WRITE) == 0;
+}
+
+// The core has held the sum of what it knows before against the limit. What comes beside that, also from programs that
+// share this process's memory, is met here, with the cause; of two workers at once the kernel refuses one.
 static bool may_lock(struct carrick_registration *r)
 {
-    r->limit_bytes = rdma_locked_limit();
+    // Memory that wants a sink, and that the partner reads, is locked twice.
+    uint32_t times = r->access != CARRICK_ACCESS_LOCAL && wants_sink(r) ? 2 : 1;
+
+    r->limit_bytes = rdma_locked_limit(r->domain->device);
     r->locked_bytes = status_number("VmPin", 10) * 1024;
-    return r->limit_bytes == 0 ||
-           (r->locked_bytes <= r->limit_bytes && r->bytes <= r->limit_bytes - r->locked_bytes);
+    return r->limit_bytes == 0 || (r->locked_bytes <= r->limit_bytes &&
+                                   r->bytes <= (r->limit_bytes - r->locked_bytes) / times);
 }
 
 // ---- registrations
@@ -147,12 +165,6 @@ static void region_tell(struct carrick_registration *r)
 
     list_append(&device->telling, &r->node);
     rdma_device_kick(device);
-}
-
-static bool wants_sink(const struct carrick_registration *r)
-{
-    return r->domain->device->flavour->sink_is_written &&
-           (r->access & CARRICK_ACCESS_REMOTE_WRITE) == 0;
 }
 
 static void region_end(struct carrick_registration *r)

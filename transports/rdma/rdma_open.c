@@ -247,7 +247,7 @@ void rdma_device_caps(struct carrick_device *device, struct carrick_device_caps 
         .request_bytes = RDMA_PRIVATE_REQUEST,
         .reply_bytes = RDMA_PRIVATE_REPLY,
         .max_endpoints = device->endpoints_max,
-        .max_locked_bytes = rdma_locked_limit(),
+        .max_locked_bytes = rdma_locked_limit(device),
     };
 
     memcpy(caps, &own, caps->struct_size < sizeof own ? caps->struct_size : sizeof own);
