@@ -115,6 +115,33 @@ CASE(limits, again_then_completion)
     CHECK(rig, refused > 0 || rig->node[0].caps.max_posted >= 5000);
 }
 
+// What a transport says of itself, where it says it: reads beyond what both devices take would break the connection on
+// some, and on others not.
+static void reads_check(struct rig *rig, const struct rig_end *end)
+{
+    static const char key[] = "\"reads_in_flight\":";
+    const struct rig_node *node = end->node;
+    uint32_t here = rig->node[0].caps.max_reads, there = rig->node[1].caps.max_reads;
+    unsigned long long limit = here < there ? here : there, reads;
+    char text[4096] = "";
+    const char *at;
+
+    if (node->ops.describe != NULL)
+        node->ops.describe(node->device, end->handle, text, sizeof(text));
+    at = strstr(text, key);
+    if (at == NULL)
+        return;
+    reads = strtoull(at + sizeof(key) - 1, NULL, 10);
+    CHECK(rig, reads <= limit, "%llu reads are in flight, the devices take %llu", reads, limit);
+}
+
+static void reads_check_then(struct rig_end *end, uint32_t number, int32_t status)
+{
+    (void)number;
+    (void)status;
+    reads_check(end->node->rig, end);
+}
+
 CASE(limits, max_reads)
 {
     uint32_t count = rig->node[0].caps.max_reads;
@@ -133,10 +160,12 @@ CASE(limits, max_reads)
         rig_fill(pair.region[1], at, RIG_PAGE, i);
         works[i] = rig_read(pair.region[0], at, RIG_PAGE, pair.region[1], at);
     }
+    pair.end[0]->on_completion = reads_check_then; // when it has posted more, if it does
     CHECK(rig, rig_try_post(pair.end[0], works, count) == CARRICK_OK);
     // One more is refused as a whole, or waits its turn: it is never lost and never breaks the endpoint.
     rc = rig_try_post(pair.end[0], &works[count], 1);
     CHECK(rig, rc == CARRICK_OK || rc == CARRICK_ERR_AGAIN, "0x%x", (unsigned)rc);
+    reads_check(rig, pair.end[0]);
     WAIT(rig, pair.end[0]->completed == pair.end[0]->posted);
     if (rc == CARRICK_ERR_AGAIN)
         rig_do(pair.end[0], works[count]);
