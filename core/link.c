@@ -9,6 +9,8 @@
 #include "core/region.h"
 
 #define EVENTS_PER_POLL 64u
+#define OPENING_MIN_NS ENV_MS
+#define OPENING_MAX_NS (100 * ENV_MS)
 
 static void link_retry_now(void *arg);
 static void link_wake(void *arg);
@@ -163,6 +165,12 @@ static int link_open_device(struct link *link)
     int status;
 
     status = link->ops->device_open(link->transport, &options, &link->device, &error);
+    if (status == CARRICK_ERR_AGAIN) {
+        link->device = NULL;
+        return status;
+    }
+    link->opening_ns = 0;
+    link->opened_once = true;
     if (status != CARRICK_OK) {
         link->device = NULL;
         link_note(link, error.text[0] != '\0' ? error.text : "the device cannot be opened");
@@ -181,13 +189,30 @@ static int link_open_device(struct link *link)
     return CARRICK_OK;
 }
 
+// Asks whether it is open: soon, and after as long again as it has taken until now.
+static void link_await_device(struct link *link)
+{
+    uint64_t now_ns = env_now_ns(link->manager->env), delay_ns;
+
+    if (link->opening_ns == 0)
+        link->opening_ns = now_ns;
+    delay_ns = now_ns - link->opening_ns;
+    delay_ns = delay_ns < OPENING_MIN_NS ? OPENING_MIN_NS : delay_ns;
+    delay_ns = delay_ns > OPENING_MAX_NS ? OPENING_MAX_NS : delay_ns;
+    link->retry_armed = true;
+    link->manager->env->ops->timer_start(link->retry, delay_ns);
+}
+
 void link_start(struct link *link)
 {
-    if (link->device_state == LINK_DEVICE_NONE && link_open_device(link) != CARRICK_OK) {
+    int status = link->device_state == LINK_DEVICE_NONE ? link_open_device(link) : CARRICK_OK;
+
+    if (status == CARRICK_ERR_AGAIN)
+        link_await_device(link);
+    else if (status != CARRICK_OK)
         link_retry(link, false);
-        return;
-    }
-    link_prepare(link);
+    else
+        link_prepare(link);
 }
 
 static bool link_listen(struct link *link)

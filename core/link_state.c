@@ -62,7 +62,8 @@ bool link_is_held(const struct link *link)
 
 bool link_failed_here(const struct link *link)
 {
-    return link->admin_down || link->removed || link->device_state == LINK_DEVICE_NONE ||
+    return link->admin_down || link->removed ||
+           (link->device_state == LINK_DEVICE_NONE && link->opened_once) ||
            (link->carrier_down && link->down_here);
 }
 

@@ -230,6 +230,8 @@ struct link {
     uint32_t registrations;  // that are not NONE
     uint32_t making;         // among them, those whose REGISTERED is still to come
     int registration_status; // why one failed, until link_poll has acted on it
+    uint64_t opening_ns; // since when the transport opens the device on a worker; 0: it does not
+    bool opened_once;    // device_open has answered something else than that
     bool listening;
     bool ending;          // unprepare when the conns are over
     bool removed;         // the device is gone: close it when it is unprepared

@@ -206,7 +206,8 @@ struct carrick_transport_ops {
                         struct carrick_error *error);
 
     // Opens a device. Answers CARRICK_ERR_NO_DEVICE where the node has none; the link is then down and tried
-    // again later.
+    // again later. CARRICK_ERR_AGAIN: it is being opened on a worker (rule 2), and is had by the same call, which is
+    // made again shortly, or never: destroy then closes it.
     int (*device_open)(struct carrick_transport *transport,
                        const struct carrick_device_options *options, struct carrick_device **device,
                        struct carrick_error *error);

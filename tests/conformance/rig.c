@@ -174,8 +174,12 @@ static void device_open(struct rig_node *node)
     };
     struct carrick_error error = {.struct_size = sizeof(error)};
     struct rig *rig = node->rig;
-    int rc = node->ops.device_open(node->transport, &options, &node->device, &error);
+    int rc;
 
+    rig_wait_begin(rig);
+    while ((rc = node->ops.device_open(node->transport, &options, &node->device, &error)) ==
+           CARRICK_ERR_AGAIN)
+        rig_wait_step(rig, __FILE__, __LINE__, "the device is open");
     CHECK(rig, rc == CARRICK_OK, "device_open: 0x%x %s %s", (unsigned)rc, error.pointer,
           error.text);
     node->caps.struct_size = sizeof(node->caps);

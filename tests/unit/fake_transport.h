@@ -25,6 +25,7 @@ struct carrick_device {
     char name[16];
     bool listening;
     bool gone; // answers device_open with NO_DEVICE
+    bool slow; // … with AGAIN
     struct carrick_device_caps caps;
     struct fake_event *queue, **queue_end;
     struct fake_event *handed; // of the last poll: their data is valid until the next

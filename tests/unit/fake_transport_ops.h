@@ -65,6 +65,8 @@ static int fake_device_open(struct carrick_transport *transport,
     struct carrick_device *device = fake_device_of(options->local);
 
     (void)transport;
+    if (device->slow)
+        return CARRICK_ERR_AGAIN;
     if (device->gone) {
         snprintf(error->text, sizeof(error->text), "there is no device %s", device->name);
         return CARRICK_ERR_NO_DEVICE;

@@ -41,6 +41,7 @@ struct rdma_flavour {
 struct carrick_transport {
     const struct carrick_host *host;
     const struct rdma_flavour *flavour;
+    struct list opening; // devices that nobody has been given yet
 };
 
 struct rdma_output {
@@ -103,6 +104,11 @@ struct carrick_device {
     char name[64];
     struct rdma_section local;
     struct rdma_settings settings;
+
+    struct list opening_node; // until it is handed out
+    bool opening;             // a worker has it
+    int open_status;          // what came of that
+    struct carrick_error open_error;
 
     int epoll_fd, timer_fd, wake_fd;
     struct rdma_event_channel *cm;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a device comes and goes. It is found by its address, as connections are. Closed, it lives on until the last
-// worker that has something of it is done.
+// How a device comes and goes. It is found by its address, as connections are, by a worker: that loads the driver's library,
+// asks the kernel a dozen times and makes a queue pair. Closed, it lives on until the last worker that has something of it
+// is done.
 #include "rdma.h"
 
 #include <errno.h>
@@ -23,13 +24,9 @@ int rdma_create(const struct rdma_flavour *flavour, const struct carrick_host *h
     if (t == NULL)
         return rdma_error(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
     *t = (struct carrick_transport){.host = host, .flavour = flavour};
+    list_init(&t->opening);
     *transport = t;
     return CARRICK_OK;
-}
-
-void rdma_destroy(struct carrick_transport *transport)
-{
-    free(transport);
 }
 
 static struct carrick_device *device_new(struct carrick_transport *transport, const char *name)
@@ -43,6 +40,7 @@ static struct carrick_device *device_new(struct carrick_transport *transport, co
     d->flavour = transport->flavour;
     snprintf(d->name, sizeof d->name, "%s", name);
     d->epoll_fd = d->timer_fd = d->wake_fd = d->carrier.fd = -1;
+    list_init(&d->opening_node);
     list_init(&d->endpoints);
     list_init(&d->dialing);
     list_init(&d->ready);
@@ -280,10 +278,49 @@ static int open_descriptors(struct carrick_device *d, struct carrick_error *erro
                       strerrordesc_np(errno));
 }
 
-int rdma_device_open(struct carrick_transport *transport,
-                     const struct carrick_device_options *options, struct carrick_device **device,
-                     struct carrick_error *error)
+// ---- opening it
+
+static void open_work(void *arg)
 {
+    struct carrick_device *d = arg;
+    struct carrick_error *error = &d->open_error;
+    int status = find(d, error);
+
+    if (status == CARRICK_OK)
+        status = query(d, error);
+    if (status == CARRICK_OK)
+        status = make_queue(d, error);
+    if (status == CARRICK_OK)
+        status = open_descriptors(d, error);
+    d->open_status = status;
+    if (status != CARRICK_OK)
+        return;
+    rdma_port_query(d);
+    rdma_carrier_open(d);
+}
+
+static void open_done(void *arg)
+{
+    ((struct carrick_device *)arg)->opening = false;
+}
+
+static struct carrick_device *opening_find(const struct carrick_transport *transport,
+                                           const char *name)
+{
+    for (const struct list *node = transport->opening.next; node != &transport->opening;
+         node = node->next) {
+        struct carrick_device *d = list_entry(node, struct carrick_device, opening_node);
+
+        if (strcmp(d->name, name) == 0)
+            return d;
+    }
+    return NULL;
+}
+
+static int open_begin(struct carrick_transport *transport,
+                      const struct carrick_device_options *options, struct carrick_error *error)
+{
+    const struct carrick_host *host = transport->host;
     struct carrick_device *d = device_new(transport, options->name);
     int status;
 
@@ -292,22 +329,40 @@ int rdma_device_open(struct carrick_transport *transport,
     status = rdma_section_parse(options->local, "/local", &d->local, error);
     if (status == CARRICK_OK)
         status = rdma_settings_parse(options->config, &d->settings, error);
-    if (status == CARRICK_OK)
-        status = find(d, error);
-    if (status == CARRICK_OK)
-        status = query(d, error);
-    if (status == CARRICK_OK)
-        status = make_queue(d, error);
-    if (status == CARRICK_OK)
-        status = open_descriptors(d, error);
     if (status != CARRICK_OK) {
         rdma_device_close(d);
         return status;
     }
-    rdma_port_query(d);
-    rdma_carrier_open(d);
-    *device = d;
-    return CARRICK_OK;
+    d->opening = true;
+    list_append(&transport->opening, &d->opening_node);
+    if (host->work(host, open_work, open_done, d) != CARRICK_OK) {
+        open_work(d);
+        open_done(d);
+    }
+    return CARRICK_ERR_AGAIN;
+}
+
+int rdma_device_open(struct carrick_transport *transport,
+                     const struct carrick_device_options *options, struct carrick_device **device,
+                     struct carrick_error *error)
+{
+    struct carrick_device *d = opening_find(transport, options->name);
+    int status;
+
+    if (d == NULL)
+        return open_begin(transport, options, error);
+    if (d->opening)
+        return CARRICK_ERR_AGAIN;
+    list_remove(&d->opening_node);
+    status = d->open_status;
+    if (status == CARRICK_OK) {
+        *device = d;
+        return CARRICK_OK;
+    }
+    rdma_error(error, status, d->open_error.sys_errno, d->open_error.pointer, "%s",
+               d->open_error.text);
+    rdma_device_close(d);
+    return status;
 }
 
 // ---- its end
@@ -360,6 +415,23 @@ static void finish_done(void *arg)
     close_if_open(&d->wake_fd); // which threads that connect write to
     free(d->slots);
     free(d);
+}
+
+// No work is under way any more, and none can be begun.
+void rdma_destroy(struct carrick_transport *transport)
+{
+    while (!list_empty(&transport->opening)) {
+        struct carrick_device *d =
+            list_entry(transport->opening.next, struct carrick_device, opening_node);
+
+        list_remove(&d->opening_node);
+        rdma_carrier_close(d);
+        close_if_open(&d->epoll_fd);
+        close_if_open(&d->timer_fd);
+        finish_work(d);
+        finish_done(d);
+    }
+    free(transport);
 }
 
 void rdma_device_release(struct carrick_device *device)
