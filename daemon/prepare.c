@@ -2,7 +2,9 @@
 //
 // What comes before anything is opened or started: all that can be found wrong is found here, and said.
 #include "daemon/daemon.h"
+#include "daemon/process.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,6 +160,15 @@ static bool list_plugin(struct daemon *daemon, uint32_t kind, const char *name)
     return true;
 }
 
+// Whether a client of it is a process of its own, which wants that program.
+static bool has_process(const struct config_manager *manager)
+{
+    for (size_t i = 0; i < manager->clients_count; i++)
+        if (manager->clients[i].isolation == CONFIG_ISOLATION_PROCESS)
+            return true;
+    return false;
+}
+
 static bool list_plugins(struct daemon *daemon, const struct config_manager *manager)
 {
     bool good = list_plugin(daemon, CARRICK_KIND_POLICY, manager->policy.plugin) &&
@@ -177,6 +188,14 @@ enum daemon_exit prepare_list_files(struct daemon *daemon)
 {
     puts(daemon->config->file);
     puts(daemon->config->key_file);
+    bool process = false;
+    for (size_t i = 0; i < daemon->config->managers_count; i++)
+        process |= has_process(&daemon->config->managers[i]);
+    if (process) {
+        char program[PATH_MAX];
+        process_program(program, sizeof(program));
+        puts(program);
+    }
     for (size_t i = 0; i < daemon->config->managers_count; i++)
         if (!list_plugins(daemon, &daemon->config->managers[i]))
             return DAEMON_EXIT_CONFIG;

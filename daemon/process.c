@@ -401,14 +401,13 @@ static uint32_t still_ms(void *arg)
     return longest > UINT32_MAX ? UINT32_MAX : (uint32_t)longest;
 }
 
-// Beside the daemon's own program.
-static void find_program(struct processes *all)
+void process_program(char *path, size_t size)
 {
-    ssize_t length = readlink("/proc/self/exe", all->program, sizeof(all->program) - 20);
+    ssize_t length = readlink("/proc/self/exe", path, size - 20);
     char *slash;
-    all->program[length < 0 ? 0 : length] = 0;
-    slash = strrchr(all->program, '/');
-    snprintf(slash ? slash + 1 : all->program, 16, "carrick-host");
+    path[length < 0 ? 0 : length] = 0;
+    slash = strrchr(path, '/');
+    snprintf(slash ? slash + 1 : path, 16, "carrick-host");
 }
 
 struct processes *processes_create(struct env *env, const char *manager)
@@ -418,7 +417,7 @@ struct processes *processes_create(struct env *env, const char *manager)
         return NULL;
     all->env = env;
     snprintf(all->manager, sizeof(all->manager), "%s", manager);
-    find_program(all);
+    process_program(all->program, sizeof(all->program));
     all->isolation = (struct manager_isolation){
         .ops = &process_client_ops,
         .create = process_client_create,

@@ -25,4 +25,7 @@ void processes_destroy(struct processes *processes);
 
 const struct manager_isolation *processes_isolation(struct processes *processes);
 
+// The program that such a process runs: it lies beside the daemon's own.
+void process_program(char *path, size_t size);
+
 #endif

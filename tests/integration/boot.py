@@ -4,8 +4,9 @@
 marked early, stops before the switch to the root file system; its successor has another incarnation. A partner that
 waits for it waits as long as it boots in time, through the gap between the two, and no longer."""
 import json
+import os
 
-from lib import BUILD, CALM, ECHO, check, main, manager, run, test, wait_for
+from lib import BUILD, CALM, ECHO, TOP, check, main, manager, run, test, wait_for
 from storage import Storage
 
 
@@ -92,6 +93,40 @@ def the_files_of_an_initramfs_are_listed(world):
     check(not {"shelf.so", "failover.so", "mailbox.so"} & set(names), f"what only later clients need is there: {text}")
     everything = run(alpha.binary, "--config", alpha.config_path, "--node", "alpha", "--list-files")
     check("shelf.so" in everything and "mailbox.so" in everything, f"of a whole daemon: {everything}")
+    check("carrick-host" not in everything, f"no client is a process of its own, and its program is there: {everything}")
+
+
+@test
+def the_program_of_an_early_process_is_listed(world):
+    host = str(BUILD / "bin/carrick-host")
+    apart = {**ECHO, "isolation": "process"}
+    for client, stage, there in (({**apart, "early": True}, "initramfs", True), (apart, "initramfs", False),
+                                 (apart, "serving", True)):
+        alpha = world.node("alpha", world.config([manager(clients=[client])]))
+        text = run(alpha.binary, "--config", alpha.config_path, "--node", "alpha", "--boot-stage", stage, "--list-files")
+        check((host in text.splitlines()) == there, f"{client} at stage {stage}: {text}")
+
+
+@test
+def the_image_gets_the_program_of_an_early_process(world):
+    """The hook as initramfs-tools runs it, with functions that only say what would be copied with its libraries."""
+    client = {**ECHO, "isolation": "process", "early": True}
+    alpha = world.node("alpha", world.config([manager(clients=[client])]))
+    tools, image = world.dir / "tools", world.dir / "image"
+    tools.mkdir()
+    image.mkdir()
+    (tools / "hook-functions").write_text("".join(
+        f'{name}() {{ echo "{name} $*"; }}\n' for name in ("copy_exec", "copy_file", "copy_libgcc", "manual_add_modules")))
+    (world.dir / "initramfs.conf").write_text(f"NODE=alpha\nCONFIG={alpha.config_path}\n")
+    hook = (TOP / "packaging/initramfs-tools/hooks/carrick").read_text()
+    for name in ("sbindir", "bindir"):
+        hook = hook.replace(f"@{name}@", str(BUILD / "bin"))
+    text = run("sh", "-c", hook, "hook", env={
+        **os.environ, "INITRAMFS_TOOLS": str(tools), "DESTDIR": str(image),
+        "CARRICK_INITRAMFS_CONF": str(world.dir / "initramfs.conf")})
+    copied = [line.split()[1] for line in text.splitlines() if line.startswith("copy_exec ")]
+    for file in (BUILD / "bin/carrickd", BUILD / "bin/carrick-host", BUILD / "plugins/tcp.so"):
+        check(str(file) in copied, f"{file} is not copied with its libraries: {text}")
 
 
 # ---- who waits for a node that boots
