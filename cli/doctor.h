@@ -8,6 +8,8 @@
 #include "cli/cli.h"
 #include "core/config.h"
 
+#include <netdb.h>
+
 #define DOCTOR_NAME_BYTES 64
 #define DOCTOR_LIST_MAX 64
 #define DOCTOR_PORTS_MAX 64
@@ -76,16 +78,56 @@ unsigned doctor_rdma_links(const struct doctor *doctor);
 void doctor_modules(struct doctor *doctor);
 void doctor_devices(struct doctor *doctor);
 
-// ---- doctor_link.c: each link: address, device, GID, MTU, the partner's port
+// ---- doctor_link.c: each link: address, device, GID, MTU
 void doctor_links(struct doctor *doctor);
-// ---- doctor_reach.c: whether the partner's end of a link answers
+
 struct link_end {
     char address[64];
     char device[DOCTOR_NAME_BYTES]; // "": not said
     unsigned port;
 };
-void doctor_reach(struct doctor *doctor, const struct config_link *link,
-                  const struct link_end *local, const struct link_end *remote, int64_t mtu);
+
+// One link, as seen from here.
+struct link_path {
+    const struct config_link *link;
+    const char *subject;
+    struct link_end local, remote;
+    char netdev[DOCTOR_NAME_BYTES]; // that has the local address; "": none is known
+    int64_t mtu;                    // of it; -1: not known
+    bool rdma_here;                 // this node's side can be tried over RDMA
+};
+
+// RoCE carries packets of 256, 512, 1024, 2048 or 4096 bytes, with up to 96 bytes of headers round them.
+unsigned roce_mtu(int64_t mtu);
+
+// ---- doctor_reach.c: whether the partner's end of a link answers
+void doctor_reach(struct doctor *doctor, const struct link_path *path);
+
+// ---- doctor_trial.c: a connection over RDMA, tried
+enum trial_end {
+    TRIAL_LISTENS,    // a carrickd does
+    TRIAL_STRANGER,   // somebody listens and does not refuse as carrickd does
+    TRIAL_NOBODY,     // nobody listens, the partner's kernel says
+    TRIAL_NO_ADDRESS, // the partner's address leads nowhere, or this node's own has no device
+    TRIAL_NO_ROUTE,   // InfiniBand's subnet manager knows no way
+    TRIAL_SILENT,     // no answer to the request
+    TRIAL_NOT_TRIED,  // this node could not
+    TRIAL_NO_LIBRARY,
+    TRIAL_NOT_BUILT, // this command was built without it
+    TRIAL_ENDS,
+};
+
+struct trial {
+    enum trial_end end;
+    int error; // an errno, where there is one
+};
+
+struct trial doctor_trial(const struct addrinfo *from, const struct addrinfo *to,
+                          unsigned timeout_ms);
+
+// ---- doctor_mtu.c: whether packets as long as this node sends them reach the partner, and come back whole
+void doctor_mtu(struct doctor *doctor, const struct link_path *path, const struct addrinfo *from,
+                const struct addrinfo *to);
 
 // ---- doctor_memory.c: locked memory, huge pages, room for logs, the key
 void doctor_memory(struct doctor *doctor);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The configured links, from this node's side: the local address on an interface, the RDMA device that bears it and its
-// GID, the interface's state and MTU, and whether two links hang on one cable.
+// GID, the interface's state and MTU, and whether two links hang on one cable. The other side is doctor_reach.c's.
 
 #include "cli/doctor.h"
 
@@ -160,16 +160,21 @@ static void no_device(struct doctor *doctor, const char *subject, const char *ne
                 netdev);
 }
 
-static void check_device_name(struct doctor *doctor, const char *subject,
+static bool check_device_name(struct doctor *doctor, const char *subject,
                               const struct link_end *end, const struct rdma_port *port)
 {
-    if (end->device[0] && strcmp(end->device, port->device) != 0)
-        doctor_find(doctor, FINDING_PROBLEM, subject, "rdma link show",
-                    "the configuration says device %.60s, the address %.60s is on %s", end->device,
-                    end->address, port->device);
+    char mend[200];
+    if (!end->device[0] || !strcmp(end->device, port->device))
+        return true;
+    snprintf(mend, sizeof mend, "\"device\": \"%s\" # or none, in this node's section of the link",
+             port->device);
+    doctor_find(doctor, FINDING_PROBLEM, subject, mend,
+                "the configuration says device %.60s, the address %.60s is on %s", end->device,
+                end->address, port->device);
+    return false;
 }
 
-static void check_roce(struct doctor *doctor, const char *subject, const struct link_end *end,
+static bool check_roce(struct doctor *doctor, const char *subject, const struct link_end *end,
                        const char *netdev, const struct gid_found *found)
 {
     const struct rdma_port *port = found->port;
@@ -180,7 +185,7 @@ static void check_roce(struct doctor *doctor, const char *subject, const struct 
                     "the device %s has no GID for %.60s: its list of GIDs follows the addresses "
                     "of %s; see `rdma link show` and whether the address came before the device",
                     port->device, end->address, netdev);
-        return;
+        return false;
     }
     if (!found->version2) {
         snprintf(mend, sizeof mend,
@@ -191,37 +196,43 @@ static void check_roce(struct doctor *doctor, const char *subject, const struct 
                     "the GID for %.60s is of RoCE v1 only: it passes no router, and both nodes "
                     "must use the same version",
                     end->address);
-        return;
+        return true;
     }
     doctor_find(doctor, FINDING_OK, subject, NULL, "%.60s is GID %u of %s port %u, RoCE v2",
                 end->address, found->index, port->device, port->number);
+    return true;
 }
 
-static void check_rdma(struct doctor *doctor, const struct config_link *link, const char *subject,
-                       const struct link_end *end, const char *netdev)
+// Whether this node's side could connect.
+static bool check_rdma(struct doctor *doctor, const struct link_path *path)
 {
-    bool iwarp = !strcmp(link->transport, "iwarp");
+    const struct link_end *end = &path->local;
+    const char *transport = path->link->transport, *netdev = path->netdev, *subject = path->subject;
+    bool iwarp = !strcmp(transport, "iwarp");
     struct gid_found found = {0};
+    char mend[160];
     if (!iwarp)
         find_gid(doctor, end->address, netdev, &found);
     if (!found.any)
         found.port = port_of_netdev(doctor, netdev);
     if (!found.port) {
         no_device(doctor, subject, netdev, iwarp);
-        return;
+        return false;
     }
-    check_device_name(doctor, subject, end, found.port);
-    if (found.port->iwarp != iwarp)
-        doctor_find(doctor, FINDING_PROBLEM, subject, NULL,
-                    "the transport is %s, but %s is %s device: say \"transport\": \"%s\"",
-                    link->transport, found.port->device,
-                    found.port->iwarp ? "an iWARP" : "an InfiniBand or RoCE",
-                    found.port->iwarp ? "iwarp" : "verbs");
-    else if (!iwarp && !found.port->infiniband)
-        check_roce(doctor, subject, end, netdev, &found);
-    else
-        doctor_find(doctor, FINDING_OK, subject, NULL, "%.60s is on %s port %u", end->address,
-                    found.port->device, found.port->number);
+    if (found.port->iwarp != iwarp) {
+        snprintf(mend, sizeof mend, "\"transport\": \"%s\" # in the link, on both nodes",
+                 found.port->iwarp ? "iwarp" : "verbs");
+        doctor_find(doctor, FINDING_PROBLEM, subject, mend,
+                    "the transport is %s, but %s is %s device", transport, found.port->device,
+                    found.port->iwarp ? "an iWARP" : "an InfiniBand or RoCE");
+        return false;
+    }
+    bool named = check_device_name(doctor, subject, end, found.port);
+    if (!iwarp && !found.port->infiniband)
+        return check_roce(doctor, subject, end, netdev, &found) && named;
+    doctor_find(doctor, FINDING_OK, subject, NULL, "%.60s is on %s port %u", end->address,
+                found.port->device, found.port->number);
+    return named;
 }
 
 // ---- any link
@@ -236,8 +247,7 @@ static bool end_of(const struct config_link *link, int node, struct link_end *en
     return end->address[0] != 0;
 }
 
-// RoCE carries packets of 256, 512, 1024, 2048 or 4096 bytes, with up to 96 bytes of headers round them.
-static unsigned roce_mtu(int64_t mtu)
+unsigned roce_mtu(int64_t mtu)
 {
     unsigned carried = 4096;
     while (carried > 256 && carried + 96 > mtu)
@@ -282,30 +292,32 @@ static void check_netdev(struct doctor *doctor, const char *subject, const char 
 
 static bool check_link(struct doctor *doctor, const struct config_link *link, char *netdev)
 {
-    struct link_end local = {0}, remote = {0};
+    struct link_path path = {.link = link, .mtu = -1};
     char subject[96], mend[200];
-    bool remote_known = end_of(link, 1 - doctor->node, &remote);
+    bool remote_known = end_of(link, 1 - doctor->node, &path.remote);
     netdev[0] = 0;
-    if (!end_of(link, doctor->node, &local))
+    if (!end_of(link, doctor->node, &path.local))
         return false; // a transport without addresses
     snprintf(subject, sizeof subject, "link %s", link->name);
-    bool digits = strspn(local.address, "0123456789abcdefABCDEF:.") == strlen(local.address);
-    if (digits && !find_netdev(doctor, local.address, netdev)) {
-        snprintf(mend, sizeof mend, "ip address add %s/%s dev INTERFACE", local.address,
-                 strchr(local.address, ':') ? "64" : "24");
+    path.subject = subject;
+    const char *address = path.local.address;
+    bool digits = strspn(address, "0123456789abcdefABCDEF:.") == strlen(address);
+    if (digits && !find_netdev(doctor, address, netdev)) {
+        snprintf(mend, sizeof mend, "ip address add %s/%s dev INTERFACE", address,
+                 strchr(address, ':') ? "64" : "24");
         doctor_find(doctor, FINDING_PROBLEM, subject, mend,
-                    "no interface of this node has the link's address %s", local.address);
+                    "no interface of this node has the link's address %s", address);
         return false;
     }
-    int64_t mtu = -1;
     if (netdev[0]) {
-        mtu = tree_number(doctor, "/sys/class/net/%s/mtu", netdev);
-        check_netdev(doctor, subject, netdev, mtu, !strcmp(link->transport, "verbs"));
+        memcpy(path.netdev, netdev, sizeof path.netdev);
+        path.mtu = tree_number(doctor, "/sys/class/net/%s/mtu", netdev);
+        check_netdev(doctor, subject, netdev, path.mtu, !strcmp(link->transport, "verbs"));
         if (link_is_rdma(link))
-            check_rdma(doctor, link, subject, &local, netdev);
+            path.rdma_here = check_rdma(doctor, &path);
     }
     if (remote_known)
-        doctor_reach(doctor, link, &local, &remote, mtu);
+        doctor_reach(doctor, &path);
     return netdev[0] != 0;
 }
 
@@ -314,7 +326,8 @@ static void check_shared(struct doctor *doctor, const struct config_manager *man
 {
     if (count < 2) {
         if (manager->links_count == 1)
-            doctor_find(doctor, FINDING_WARNING, "links", NULL,
+            doctor_find(doctor, FINDING_WARNING, "links",
+                        "a second entry in \"links\", with addresses of another interface",
                         "manager %s has one link: one cable takes the pair apart", manager->name);
         return;
     }
@@ -322,7 +335,8 @@ static void check_shared(struct doctor *doctor, const struct config_manager *man
         if (strcmp(netdevs[0], netdevs[i]) != 0)
             return;
     if (strcmp(netdevs[0], "lo") != 0)
-        doctor_find(doctor, FINDING_WARNING, "links", NULL,
+        doctor_find(doctor, FINDING_WARNING, "links",
+                    "\"address\" in each link: one of an interface of its own (ip -br address)",
                     "all %zu links of manager %s are on the interface %s: one cable takes the pair "
                     "apart",
                     count, manager->name, netdevs[0]);

@@ -20,6 +20,7 @@
 #define HUGE_BYTES (2 * MIB)
 #define CAP_IPC_LOCK_BIT 14
 #define DEFAULT_LOG_PLUGIN "nvram_shadow"
+#define MAKE_KEY "(umask 077; head -c 32 /dev/urandom | base64 > " // and the file's name, and )
 
 static void with_root(const struct doctor *doctor, const char *path, char *whole, size_t size)
 {
@@ -240,12 +241,17 @@ static void check_room(struct doctor *doctor, const char *subject, const struct 
     }
     text_bytes(log->bytes, wanted, sizeof wanted);
     text_bytes(room, there, sizeof there);
-    snprintf(mend, sizeof mend,
-             "mount -o remount,size=%lluM \"$(df --output=target \"$(dirname %.180s)\" | "
-             "tail -n 1)\"",
-             (unsigned long long)((log->bytes + log->bytes / 8) / MIB + 64), log->path);
+    if (!strcmp(type, "tmpfs"))
+        snprintf(mend, sizeof mend,
+                 "mount -o remount,size=%lluM \"$(df --output=target \"$(dirname %.180s)\" | "
+                 "tail -n 1)\"",
+                 (unsigned long long)((log->bytes + log->bytes / 8) / MIB + 64), log->path);
+    else
+        snprintf(mend, sizeof mend,
+                 "df -h \"$(dirname %.180s)\" # and another \"path\", or smaller \"log_bytes\"",
+                 log->path);
     if (room < log->bytes)
-        doctor_find(doctor, FINDING_PROBLEM, subject, !strcmp(type, "tmpfs") ? mend : NULL,
+        doctor_find(doctor, FINDING_PROBLEM, subject, mend,
                     "%.200s wants %s, and there is room for %s", log->path, wanted, there);
     else
         doctor_find(doctor, FINDING_OK, subject, NULL, "%.200s on %s has room for its %s",
@@ -315,6 +321,20 @@ void doctor_memory(struct doctor *doctor)
 
 // ---- the key
 
+static void say_no_key(struct doctor *doctor, const char *path, int why)
+{
+    char mend[300];
+    if (why == ENOENT)
+        snprintf(mend, sizeof mend, "%s%.200s)", MAKE_KEY, path);
+    else if (why == EACCES)
+        snprintf(mend, sizeof mend, "sudo carrick doctor # only its owner reaches the key");
+    else
+        snprintf(mend, sizeof mend, "namei -l %.200s", path);
+    doctor_find(doctor, FINDING_PROBLEM, "cluster key", mend, "the key file %.200s: %s%s", path,
+                strerror(why),
+                why == ENOENT ? "; it is made on one node and copied to the other" : "");
+}
+
 void doctor_key(struct doctor *doctor)
 {
     const char *path = doctor->config->key_file;
@@ -322,10 +342,7 @@ void doctor_key(struct doctor *doctor)
     struct stat st;
     with_root(doctor, path, whole, sizeof whole);
     if (stat(whole, &st) != 0) {
-        snprintf(mend, sizeof mend, "(umask 077; head -c 32 /dev/urandom | base64 > %.200s)", path);
-        doctor_find(doctor, FINDING_PROBLEM, "cluster key", errno == ENOENT ? mend : NULL,
-                    "the key file %.200s: %s%s", path, strerror(errno),
-                    errno == ENOENT ? "; it is made on one node and copied to the other" : "");
+        say_no_key(doctor, path, errno);
         return;
     }
     snprintf(mend, sizeof mend, "chmod 600 %.200s", path);
@@ -336,14 +353,18 @@ void doctor_key(struct doctor *doctor)
         return;
     }
     snprintf(mend, sizeof mend, "chown root: %.200s", path);
-    if (st.st_uid != 0 && st.st_uid != geteuid())
+    if (st.st_uid != 0 && st.st_uid != geteuid()) {
         doctor_find(doctor, FINDING_PROBLEM, "cluster key", mend,
                     "the key file %.200s belongs to user %u, who could change it", path,
                     (unsigned)st.st_uid);
-    else if (st.st_size < 32 || st.st_size > 4097)
-        doctor_find(doctor, FINDING_PROBLEM, "cluster key", NULL,
-                    "the key file %.200s has %lld bytes; a key has 32 to 4096", path,
-                    (long long)st.st_size);
+        return;
+    }
+    snprintf(mend, sizeof mend, "%s%.200s)", MAKE_KEY, path);
+    if (st.st_size < 32 || st.st_size > 4097)
+        doctor_find(doctor, FINDING_PROBLEM, "cluster key", mend,
+                    "the key file %.200s has %lld bytes; a key has 32 to 4096, and is the same on "
+                    "both nodes",
+                    path, (long long)st.st_size);
     else
         doctor_find(doctor, FINDING_OK, "cluster key", NULL, "%.200s", path);
 }

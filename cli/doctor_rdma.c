@@ -65,6 +65,29 @@ static bool kernel_has(const struct doctor *doctor, const char *module)
     return false;
 }
 
+static bool id_in_line(void *arg, const char *line)
+{
+    return sscanf(line, "ID=%*1[\"]%31[a-z]", (char *)arg) == 1 ||
+           sscanf(line, "ID=%31[a-z]", (char *)arg) == 1;
+}
+
+// What installs the modules that a distribution keeps apart from its smallest kernel.
+static void further_modules(const struct doctor *doctor, char *command, size_t size)
+{
+    char id[32] = "";
+    tree_each_line(doctor, "/etc/os-release", id_in_line, id);
+    if (!strcmp(id, "debian"))
+        snprintf(command, size, "apt-get install linux-image-$(dpkg --print-architecture)");
+    else if (!strcmp(id, "ubuntu"))
+        snprintf(command, size, "apt-get install linux-modules-extra-$(uname -r)");
+    else if (!strcmp(id, "fedora") || !strcmp(id, "rhel") || !strcmp(id, "rocky") ||
+             !strcmp(id, "almalinux") || !strcmp(id, "centos"))
+        snprintf(command, size, "dnf install kernel-modules-extra-$(uname -r)");
+    else
+        snprintf(command, size,
+                 "grep INFINIBAND /boot/config-$(uname -r) # what it was built with");
+}
+
 static void check_module(struct doctor *doctor, const char *module, const char *evidence,
                          const char *why, enum finding_level level)
 {
@@ -77,13 +100,15 @@ static void check_module(struct doctor *doctor, const char *module, const char *
     }
     snprintf(mend, sizeof mend, "modprobe %s && echo %s >> /etc/modules-load.d/carrick.conf",
              module, module);
-    if (kernel_has(doctor, module))
+    if (kernel_has(doctor, module)) {
         doctor_find(doctor, level, subject, mend, "is not loaded: %s", why);
-    else
-        doctor_find(doctor, level, subject, NULL,
-                    "this kernel does not have it: %s; install the package with the kernel's "
-                    "further modules, or a kernel that has it",
-                    why);
+        return;
+    }
+    further_modules(doctor, mend, sizeof mend);
+    doctor_find(doctor, level, subject, mend,
+                "this kernel does not have it: %s; install the package with the kernel's "
+                "further modules, or a kernel that has it%s",
+                why, !strcmp(module, "siw") ? " (Debian's has no siw, see docs/rdma.md)" : "");
 }
 
 static bool uses_device(const struct doctor *doctor, const char *prefix)
@@ -179,21 +204,45 @@ static void port_netdev(const struct doctor *doctor, struct rdma_port *port)
             snprintf(port->netdev, sizeof port->netdev, "%s", list.names[i]);
 }
 
+// A port that no subnet manager has set up, one that was switched off, and one without a partner look alike in `state`.
+static void check_infiniband_state(struct doctor *doctor, const struct rdma_port *port,
+                                   const char *subject, const char *state)
+{
+    char physical[64], mend[160];
+    if (strstr(state, "INIT")) {
+        doctor_find(doctor, serious(doctor), subject, "systemctl start opensm",
+                    "is %s: no subnet manager has set it up; one switch or node of "
+                    "the fabric must run one",
+                    state);
+        return;
+    }
+    tree_line(doctor, physical, sizeof physical, IB "/%s/ports/%u/phys_state", port->device,
+              port->number);
+    if (strstr(physical, "Disabled")) {
+        snprintf(mend, sizeof mend, "ibportstate -C %s -P %u -D 0 %u enable", port->device,
+                 port->number, port->number);
+        doctor_find(doctor, serious(doctor), subject, mend, "is %s: it was switched off", state);
+        return;
+    }
+    snprintf(mend, sizeof mend, "ibstat %s %u # \"LinkUp\" once the cable is in at both ends",
+             port->device, port->number);
+    doctor_find(doctor, serious(doctor), subject, mend,
+                "is %s%s%s: is the cable in, and the other end on?", state,
+                physical[0] ? ", physically " : "", physical);
+}
+
 static void check_port_state(struct doctor *doctor, const struct rdma_port *port,
                              const char *subject, const char *state)
 {
-    char mend[160] = "";
+    char mend[160];
     if (port->infiniband) {
-        bool initialised = strstr(state, "INIT") != NULL;
-        doctor_find(doctor, serious(doctor), subject, initialised ? "systemctl start opensm" : "",
-                    initialised ? "is %s: no subnet manager has set it up; one switch or node of "
-                                  "the fabric must run one"
-                                : "is %s: is the cable in, and the other end on?",
-                    state);
+        check_infiniband_state(doctor, port, subject, state);
         return;
     }
     if (port->netdev[0])
         snprintf(mend, sizeof mend, "ip link set %s up", port->netdev);
+    else
+        snprintf(mend, sizeof mend, "rdma link show %s/%u", port->device, port->number);
     doctor_find(doctor, serious(doctor), subject, mend,
                 "is %s: its network interface %s has no carrier or is not up", state,
                 port->netdev[0] ? port->netdev : "(none is known)");
@@ -229,18 +278,19 @@ static void check_port(struct doctor *doctor, const char *device, const char *ty
 
 static void no_devices(struct doctor *doctor)
 {
+    static const char soft[] = "modprobe rdma_rxe && rdma link add rxe0 type rxe netdev INTERFACE";
     unsigned links = doctor_rdma_links(doctor);
     if (doctor->config && !links)
         return;
     if (links)
-        doctor_find(doctor, FINDING_PROBLEM, "devices",
-                    "modprobe rdma_rxe && rdma link add rxe0 type rxe netdev INTERFACE",
+        doctor_find(doctor, FINDING_PROBLEM, "devices", soft,
                     "there is no RDMA device, and %u link%s one: load the card's driver; without "
                     "a card, soft RoCE (or siw for iWARP) does for a trial",
                     links, links == 1 ? " wants" : "s want");
     else
-        doctor_find(doctor, FINDING_WARNING, "devices", NULL,
-                    "there is no RDMA device: links over tcp only");
+        doctor_find(doctor, FINDING_WARNING, "devices", soft,
+                    "there is no RDMA device: links over tcp only, unless over soft RoCE for a "
+                    "trial");
 }
 
 void doctor_devices(struct doctor *doctor)

@@ -27,7 +27,8 @@ endif
 
 # ---- a change of flags rebuilds
 
-flags_now := $(CC) $(all_cflags) $(all_ldflags) $(pkgs_cflags) $(plugindir) $(sysconfdir)
+# `carrick doctor` uses librdmacm's header where there is one.
+flags_now := $(CC) $(all_cflags) $(all_ldflags) $(pkgs_cflags) $(plugindir) $(sysconfdir) $(call pkg_exists,librdmacm)
 flags_was := $(if $(wildcard $(BUILD)/flags),$(shell cat '$(BUILD)/flags'))
 flags_quoted := $(subst ','\'',$(flags_now))
 ifneq ($(strip $(shell printf '%s' '$(flags_quoted)')),$(strip $(flags_was)))

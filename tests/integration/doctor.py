@@ -4,20 +4,23 @@
 mounts. Each thing that stands in the way is found, with the command that mends it, and nothing is found on a node where
 all is well. The partner is a socket of the test's own."""
 import json
+import os
 import shutil
 import socket
+import subprocess
 
-from lib import BUILD, LOOPBACK, CommandError, check, free_port, main, manager, run, tcp_link, test
+from lib import BUILD, LOOPBACK, CommandError, check, free_port, main, manager, needs_root, run, tcp_link, test
 
 MIB = 1 << 20
 ALPHA, BETA = "10.0.1.1", LOOPBACK  # the partner is this test
+FAR = "10.83.2.2"
 
 
 class Tree:
     """A root directory with what the doctor reads."""
 
     def __init__(self, world):
-        self.world, self.root = world, world.dir / "root"
+        self.world, self.root, self.beta = world, world.dir / "root", BETA
         self.put("proc/sys/kernel/osrelease", "6.1.0-1-test")
         self.put("proc/mounts", "none / ext4 rw 0 0\nnone /dev/shm tmpfs rw 0 0\nnone /huge hugetlbfs rw 0 0\n")
         self.put("proc/self/limits", "Max locked memory         unlimited            unlimited            bytes\n")
@@ -76,16 +79,16 @@ class Tree:
     def config(self, transport="verbs", clients=(), port=None, **local):
         one = {"name": "left", "transport": transport, "nodes": {
             "alpha": {"address": ALPHA, "port": 7471, **local},
-            "beta": {"address": BETA, "port": port or free_port()}}}
+            "beta": {"address": self.beta, "port": port or free_port()}}}
         config = self.world.config([manager(links=[one], clients=list(clients))])
         config["key_file"] = self.key
         path = self.world.dir / "doctor.json"
         path.write_text(json.dumps(config))
         return path
 
-    def ask(self, config, *options):
-        """(exit status, {subject: [findings]})"""
-        command = [BUILD / "bin/carrick", "doctor", "--sysroot", self.root, "--node", "alpha", "--json", *options]
+    def ask(self, config, *options, within=None):
+        """(exit status, {subject: [findings]}); within: the network namespace to ask in."""
+        command = [*(["ip", "netns", "exec", within] if within else []), BUILD / "bin/carrick", "doctor", "--sysroot", self.root, "--node", "alpha", "--json", *options]
         try:
             code, text = 0, run(*command, *([config] if config else []))
         except CommandError as error:
@@ -95,6 +98,8 @@ class Tree:
         for finding in answer["findings"]:
             found.setdefault(finding["subject"], []).append(finding)
         check(answer["ok"] == (code == 0), f"'ok' and the exit status disagree: {code} {text}")
+        check(all(one["level"] == "ok" or one["mend"] for one in answer["findings"]),
+              f"a finding that says nothing of how to mend it: {text}")
         return code, found
 
 
@@ -139,7 +144,8 @@ def nothing_is_found_where_all_is_well(world):
     check(code == 0 and not problems(found), f"{code}: {problems(found)}")
     texts = [one["text"] for one in found["link left"]]
     check(any("GID 1 of rxe0 port 1, RoCE v2" in text for text in texts), f"{texts}")
-    check(any("host answers" in text for text in texts), f"{texts}")
+    # This machine has no RDMA to try it with, and says so.
+    check(any("host answers" in text and "was not tried" in text for text in texts), f"{texts}")
     check("unlimited" not in str(found["locked memory"]) and "any amount" in str(found["locked memory"]), f"{found}")
 
 
@@ -150,7 +156,11 @@ def a_module_that_is_not_loaded(world):
     tree.take_away("dev/infiniband/rdma_cm")
     expect(tree.ask(tree.config(**local)), "module rdma_ucm", ["not loaded"], "modprobe rdma_ucm")
     tree.put("lib/modules/6.1.0-1-test/modules.dep", "kernel/other.ko:\n")
-    expect(tree.ask(tree.config(**local)), "module rdma_ucm", ["does not have it"])
+    expect(tree.ask(tree.config(**local)), "module rdma_ucm", ["does not have it"], "grep INFINIBAND")
+    for name, command in (("debian", "apt-get install linux-image"), ("ubuntu", "linux-modules-extra"),
+                          ("\"rhel\"", "dnf install kernel-modules-extra")):
+        tree.put("etc/os-release", f"NAME=some\nID={name}\n")
+        expect(tree.ask(tree.config(**local)), "module rdma_ucm", ["does not have it"], command)
 
 
 @test
@@ -173,6 +183,11 @@ def a_port_that_is_down(world):
     tree.put("sys/class/infiniband/rxe0/ports/1/link_layer", "InfiniBand\n")
     tree.put("sys/class/infiniband/rxe0/ports/1/state", "2: INIT\n")
     expect(tree.ask(tree.config(**local)), "device rxe0 port 1", ["no subnet manager"], "opensm")
+    tree.put("sys/class/infiniband/rxe0/ports/1/state", "1: DOWN\n")
+    tree.put("sys/class/infiniband/rxe0/ports/1/phys_state", "2: Polling\n")
+    expect(tree.ask(tree.config(**local)), "device rxe0 port 1", ["Polling", "cable"], "ibstat rxe0 1")
+    tree.put("sys/class/infiniband/rxe0/ports/1/phys_state", "3: Disabled\n")
+    expect(tree.ask(tree.config(**local)), "device rxe0 port 1", ["switched off"], "ibportstate -C rxe0 -P 1")
 
 
 @test
@@ -218,7 +233,7 @@ def an_interface_of_which_nothing_can_be_read(world):
 @test
 def another_device_than_the_configuration_says(world):
     tree, local = healthy(world)
-    expect(tree.ask(tree.config(device="mlx5_0", **local)), "link left", ["mlx5_0", "rxe0"])
+    expect(tree.ask(tree.config(device="mlx5_0", **local)), "link left", ["mlx5_0", "rxe0"], '"device": "rxe0"')
 
 
 @test
@@ -230,7 +245,7 @@ def an_iwarp_device(world):
     code, found = tree.ask(tree.config("iwarp", **local))
     check(code == 0 and not problems(found), f"{problems(found)}")
     check(any("siw0 port 1" in one["text"] for one in found["link left"]), f"{found['link left']}")
-    expect(tree.ask(tree.config("verbs", **local)), "link left", ["iWARP device", '"iwarp"'])
+    expect(tree.ask(tree.config("verbs", **local)), "link left", ["iWARP device"], '"transport": "iwarp"')
 
 
 @test
@@ -273,6 +288,9 @@ def huge_pages_and_mounts(world):
     check(not problems(tree.ask(config)[1]), "a tmpfs with room is a problem")
     config = tree.config(clients=[log_client("tmpfs", "/dev/shm/%n.log", 1 << 39)], **local)
     expect(tree.ask(config), "log of group g1", ["512 GiB", "room for"], "remount,size=")
+    config = tree.config(clients=[log_client("file", "/dev/shm/%n.log", 1 << 39)], **local)
+    tree.put("proc/mounts", "none / ext4 rw 0 0\n")
+    expect(tree.ask(config), "log of group g1", ["512 GiB", "room for"], '"log_bytes"')
 
 
 @test
@@ -281,6 +299,9 @@ def the_key(world):
     key = tree.root / tree.key.lstrip("/")
     key.chmod(0o644)
     expect(tree.ask(tree.config(**local)), "cluster key", ["0644"], "chmod 600")
+    key.chmod(0o600)
+    key.write_text("short")
+    expect(tree.ask(tree.config(**local)), "cluster key", ["5 bytes", "32 to 4096"], "/dev/urandom")
     key.unlink()
     expect(tree.ask(tree.config(**local)), "cluster key", ["No such file"], "/dev/urandom")
 
@@ -295,6 +316,59 @@ def a_partner_that_listens_and_one_that_does_not(world):
     # From an address that this machine does not have nothing can be dialled.
     tree.put("doctor/addresses", f"eth0 {ALPHA}\n")
     expect(tree.ask(tree.config("tcp")), "link left", ["does not answer"], "ping")
+
+
+@test
+def a_partner_whose_name_nobody_knows(world):
+    tree, local = healthy(world)
+    config = tree.config("tcp", **local)
+    text = json.loads(config.read_text())
+    text["managers"][0]["links"][0]["nodes"]["beta"]["address"] = "beta.invalid"
+    config.write_text(json.dumps(text))
+    expect(tree.ask(config), "link left", ["beta.invalid is unknown"], "/etc/hosts")
+
+
+@test
+@needs_root
+def the_mtu_on_the_way(world):
+    """Two nodes and a router between them, at whose far side less goes through."""
+    tree, _ = healthy(world)
+    here, router, there = (f"carrick-doctor-{name}-{os.getpid()}" for name in ("here", "router", "there"))
+
+    def link(space, name, address, to_space, to_name, to_address):
+        run("ip", "-n", space, "link", "add", name, "type", "veth", "peer", "name", to_name, "netns", to_space)
+        for where, card, own in ((space, name, address), (to_space, to_name, to_address)):
+            run("ip", "-n", where, "addr", "add", own, "dev", card)
+            run("ip", "-n", where, "link", "set", card, "up")
+
+    def ask(near=1500, far=1500, back=1500):
+        for where, card, mtu in ((here, "near", near), (router, "near", near), (router, "far", far), (there, "far", far)):
+            run("ip", "-n", where, "link", "set", card, "mtu", mtu)
+        run("ip", "-n", there, "route", "replace", "10.83.1.0/24", "via", "10.83.2.1", "mtu", back)
+        tree.interface("eth0", "02:00:00:00:00:01", mtu=near)
+        return tree.ask(tree.config("tcp", address="10.83.1.2"), within=here)
+
+    tree.put("doctor/addresses", "eth0 10.83.1.2\n")
+    try:
+        for space in (here, router, there):
+            run("ip", "netns", "add", space)
+        link(here, "near", "10.83.1.2/24", router, "near", "10.83.1.1/24")
+        link(router, "far", "10.83.2.1/24", there, "far", f"{FAR}/24")
+        run("ip", "netns", "exec", router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        run("ip", "-n", here, "route", "add", "10.83.2.0/24", "via", "10.83.1.1")
+        tree.beta = FAR
+        texts = [one["text"] for one in ask()[1]["link left"]]
+        check(any("packets of 1500 bytes reach the partner and come back whole" in text for text in texts), f"{texts}")
+        # The router says what it takes; the partner answers in fragments; a switch would say nothing.
+        expect(ask(far=1000), "link left", ["MTU is 1500", "about 1000"], "mtu 1500 # on beta, for what has 10.83.2.2", "warning")
+        expect(ask(back=1000), "link left", ["MTU is 1500", "about 996"], "mtu 1500 # on beta", "warning")
+        run("ip", "netns", "exec", router, "iptables", "-w", "-A", "FORWARD", "-m", "length", "--length", "1200:", "-j", "DROP")
+        expect(ask(), "link left", ["MTU is 1500", "no packets as long"], "mtu 1500 # on beta", "warning")
+        run("ip", "netns", "exec", router, "iptables", "-w", "-A", "FORWARD", "-p", "icmp", "-j", "DROP")
+        expect(ask(), "link left", ["was not checked"], "ping -c 1 -M do -s 1472", "warning")
+    finally:
+        for space in (here, router, there):
+            subprocess.run(["ip", "netns", "del", space], check=False, stderr=subprocess.DEVNULL)
 
 
 @test
