@@ -13,6 +13,8 @@
 #define DOCTOR_NAME_BYTES 64
 #define DOCTOR_LIST_MAX 64
 #define DOCTOR_PORTS_MAX 64
+#define INSTALL_RDMA                                                                               \
+    "apt-get install librdmacm1 ibverbs-providers || dnf install librdmacm libibverbs"
 
 enum finding_level {
     FINDING_OK,
@@ -99,6 +101,9 @@ struct link_path {
 
 // RoCE carries packets of 256, 512, 1024, 2048 or 4096 bytes, with up to 96 bytes of headers round them.
 unsigned roce_mtu(int64_t mtu);
+
+// ---- doctor_plugin.c: whether the link's transport is there; false: it is said that not, and why
+bool doctor_plugin(struct doctor *doctor, const struct config_link *link, const char *subject);
 
 // ---- doctor_reach.c: whether the partner's end of a link answers
 void doctor_reach(struct doctor *doctor, const struct link_path *path);

@@ -300,6 +300,8 @@ static bool check_link(struct doctor *doctor, const struct config_link *link, ch
         return false; // a transport without addresses
     snprintf(subject, sizeof subject, "link %s", link->name);
     path.subject = subject;
+    if (!doctor_plugin(doctor, link, subject))
+        return false;
     const char *address = path.local.address;
     bool digits = strspn(address, "0123456789abcdefABCDEF:.") == strlen(address);
     if (digits && !find_netdev(doctor, address, netdev)) {
@@ -316,6 +318,8 @@ static bool check_link(struct doctor *doctor, const struct config_link *link, ch
         if (link_is_rdma(link))
             path.rdma_here = check_rdma(doctor, &path);
     }
+    if (!strcmp(netdev, "lo"))
+        path.mtu = -1; // longer than any packet; there is nothing between
     if (remote_known)
         doctor_reach(doctor, &path);
     return netdev[0] != 0;

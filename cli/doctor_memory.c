@@ -366,5 +366,6 @@ void doctor_key(struct doctor *doctor)
                     "both nodes",
                     path, (long long)st.st_size);
     else
-        doctor_find(doctor, FINDING_OK, "cluster key", NULL, "%.200s", path);
+        doctor_find(doctor, FINDING_OK, "cluster key", NULL,
+                    "%.200s; sha256sum tells whether it is the same on both nodes", path);
 }

@@ -95,7 +95,7 @@ static void say_nobody(struct doctor *doctor, const struct link_path *path)
     snprintf(mend, sizeof mend, "systemctl start carrickd # on %s", partner(doctor));
     doctor_find(doctor, FINDING_WARNING, path->subject, mend,
                 "the partner's host answers at %s, but nobody listens on port %u%s: does "
-                "carrickd run there, and with this link in its configuration?",
+                "carrickd run there, with this link and this port in its configuration?",
                 path->remote.address, path->remote.port,
                 link_is_rdma(path->link) ? " over RDMA" : "");
 }
@@ -151,8 +151,7 @@ static const struct trial_says says[TRIAL_ENDS] = {
     [TRIAL_NO_LIBRARY] = {FINDING_WARNING,
                           "the partner's host answers at %s; whether somebody listens on port %u "
                           "over RDMA was not tried: librdmacm is not installed",
-                          "apt-get install librdmacm1 ibverbs-providers || dnf install librdmacm "
-                          "libibverbs # here, and on %s"},
+                          INSTALL_RDMA " # here, and on %s"},
     [TRIAL_NOT_BUILT] = {FINDING_WARNING,
                          "the partner's host answers at %s; whether somebody listens on port %u "
                          "over RDMA was not tried: this command was built without rdma-core",

@@ -32,6 +32,8 @@ class Tree:
             (self.root / f"sys/module/{module}").mkdir(parents=True)
         for name in ("rdma_cm", "uverbs0"):
             self.put(f"dev/infiniband/{name}", "")
+        for name in ("verbs", "iwarp", "tcp"):
+            self.put(f"{str(BUILD).lstrip('/')}/plugins/{name}.so", "")
         self.interface("eth0", "02:00:00:00:00:01")
         self.put("doctor/addresses", f"eth0 {ALPHA}\nlo {LOOPBACK}\n")
         self.key = str(world.key)
@@ -88,7 +90,8 @@ class Tree:
 
     def ask(self, config, *options, within=None):
         """(exit status, {subject: [findings]}); within: the network namespace to ask in."""
-        command = [*(["ip", "netns", "exec", within] if within else []), BUILD / "bin/carrick", "doctor", "--sysroot", self.root, "--node", "alpha", "--json", *options]
+        command = [*(["ip", "netns", "exec", within] if within else []), BUILD / "bin/carrick", "doctor",
+                   *(["--sysroot", self.root] if self.root else []), "--node", "alpha", "--json", *options]
         try:
             code, text = 0, run(*command, *([config] if config else []))
         except CommandError as error:
@@ -246,6 +249,25 @@ def an_iwarp_device(world):
     check(code == 0 and not problems(found), f"{problems(found)}")
     check(any("siw0 port 1" in one["text"] for one in found["link left"]), f"{found['link left']}")
     expect(tree.ask(tree.config("verbs", **local)), "link left", ["iWARP device"], '"transport": "iwarp"')
+
+
+@test
+def a_transport_that_is_not_there(world):
+    tree, local = healthy(world)
+    for name, right in (("roce", '"transport": "verbs"'), ("siw", '"transport": "iwarp"'), ("nonsense", '"verbs" for InfiniBand')):
+        expect(tree.ask(tree.config(name, **local)), "link left", [f'no plugin for the transport "{name}"'], right)
+    tree.take_away(f"{str(BUILD).lstrip('/')}/plugins/verbs.so")
+    config = tree.config(**local)
+    expect(tree.ask(config), "link left", ["left out of a build without rdma-core"], "scripts/deps build rdma")
+    # One that is there and cannot be loaded, on this machine itself.
+    directory = world.dir / "plugins"
+    directory.mkdir()
+    (directory / "verbs.so").write_text("no shared object")
+    text = json.loads(config.read_text())
+    text["plugin_dirs"] = [str(directory)]
+    config.write_text(json.dumps(text))
+    tree.root = None
+    expect(tree.ask(config), "link left", ["cannot be loaded"], f"carrick plugin inspect {directory}/verbs.so")
 
 
 @test
