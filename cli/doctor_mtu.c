@@ -203,7 +203,8 @@ static void say_smaller(struct doctor *doctor, const struct link_path *path, int
     doctor_find(doctor,
                 roce && (theirs <= 0 || roce_mtu(theirs) != roce_mtu(path->mtu)) ? FINDING_PROBLEM
                                                                                  : FINDING_WARNING,
-                path->subject, mend, "this node's MTU is %lld, %s: the same on both nodes",
+                path->subject, mend,
+                "this node's MTU is %lld, and %s; it has to be the same on both nodes",
                 (long long)path->mtu, what);
 }
 
@@ -251,7 +252,7 @@ void doctor_mtu(struct doctor *doctor, const struct link_path *path, const struc
         say_untried(
             doctor, path, "this user may send no echo requests",
             "sysctl -w net.ipv4.ping_group_range='0 2147483647' # or carrick doctor as root");
-    else if (why)
+    else if (why || !echo.packet)
         say_untried(doctor, path, strerror(why), "carrick doctor # again, as root");
     else
         check(doctor, path, &echo, to);

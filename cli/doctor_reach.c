@@ -148,6 +148,10 @@ static const struct trial_says says[TRIAL_ENDS] = {
                          "the partner's host answers at %s; whether somebody listens on port %u "
                          "over RDMA was not tried",
                          "modprobe rdma_ucm; carrick doctor # again, and on %s"},
+    [TRIAL_NO_MEMORY] = {FINDING_WARNING,
+                         "the partner's host answers at %s; whether somebody listens on port %u "
+                         "over RDMA was not tried: this user may lock too little memory",
+                         "ulimit -l unlimited; carrick doctor # again, or as root; and on %s"},
     [TRIAL_NO_LIBRARY] = {FINDING_WARNING,
                           "the partner's host answers at %s; whether somebody listens on port %u "
                           "over RDMA was not tried: librdmacm is not installed",

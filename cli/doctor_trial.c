@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -28,35 +29,41 @@
     8 // of the reasons of InfiniBand's connection manager: no service of that number
 #define BY_LISTENER 28u // of those: whoever listens has refused, not the kernel
 
-#define FUNCTIONS(X)                                                                               \
-    X(create_event_channel)                                                                        \
-    X(create_id)                                                                                   \
-    X(resolve_addr)                                                                                \
-    X(resolve_route)                                                                               \
-    X(create_qp)                                                                                   \
-    X(connect)                                                                                     \
-    X(get_cm_event)
-
-struct manager {
-#define X(name) __typeof__(rdma_##name) *name;
-    FUNCTIONS(X)
-#undef X
+struct library {
+    __typeof__(rdma_create_event_channel) *create_event_channel;
+    __typeof__(rdma_create_id) *create_id;
+    __typeof__(rdma_resolve_addr) *resolve_addr;
+    __typeof__(rdma_resolve_route) *resolve_route;
+    __typeof__(rdma_create_qp) *create_qp;
+    __typeof__(rdma_connect) *connect;
+    __typeof__(rdma_get_cm_event) *get_cm_event;
     struct rdma_event_channel *channel;
     struct rdma_cm_id *id;
 };
 
-static bool library_open(struct manager *m)
+static const struct {
+    const char *name;
+    size_t at;
+} functions[] = {
+    {"rdma_create_event_channel", offsetof(struct library, create_event_channel)},
+    {"rdma_create_id", offsetof(struct library, create_id)},
+    {"rdma_resolve_addr", offsetof(struct library, resolve_addr)},
+    {"rdma_resolve_route", offsetof(struct library, resolve_route)},
+    {"rdma_create_qp", offsetof(struct library, create_qp)},
+    {"rdma_connect", offsetof(struct library, connect)},
+    {"rdma_get_cm_event", offsetof(struct library, get_cm_event)},
+};
+
+static bool library_open(struct library *l)
 {
-    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        return false;
-#define X(name)                                                                                    \
-    *(void **)&m->name = dlsym(library, "rdma_" #name);                                            \
-    if (!m->name)                                                                                  \
-        return false;
-    FUNCTIONS(X)
-#undef X
-    return true;
+    void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    for (size_t i = 0; handle && i < sizeof functions / sizeof *functions; i++) {
+        void *function = dlsym(handle, functions[i].name);
+        if (!function)
+            return false;
+        memcpy((char *)l + functions[i].at, &function, sizeof function);
+    }
+    return handle != NULL;
 }
 
 static struct trial ended(enum trial_end end, int error)
@@ -66,10 +73,10 @@ static struct trial ended(enum trial_end end, int error)
 
 // Whether the next event is the one that is wanted; else *error says why not. Events are not acknowledged: nothing is
 // destroyed before the process ends.
-static bool next_is(const struct manager *m, enum rdma_cm_event_type wanted, int *error)
+static bool next_is(const struct library *l, enum rdma_cm_event_type wanted, int *error)
 {
     struct rdma_cm_event *event;
-    if (m->get_cm_event(m->channel, &event) != 0) {
+    if (l->get_cm_event(l->channel, &event) != 0) {
         *error = errno;
         return false;
     }
@@ -91,10 +98,10 @@ static struct trial refused(const struct rdma_cm_event *event)
     return ended(TRIAL_SILENT, event->status < 0 ? -event->status : EPROTO);
 }
 
-static struct trial answer(const struct manager *m)
+static struct trial answer(const struct library *l)
 {
     struct rdma_cm_event *event;
-    if (m->get_cm_event(m->channel, &event) != 0)
+    if (l->get_cm_event(l->channel, &event) != 0)
         return ended(TRIAL_SILENT, errno);
     switch (event->event) {
     case RDMA_CM_EVENT_REJECTED:
@@ -107,7 +114,7 @@ static struct trial answer(const struct manager *m)
     }
 }
 
-static struct trial request(const struct manager *m)
+static struct trial request(const struct library *l)
 {
     struct ibv_qp_init_attr queue_pair = {
         .cap = {.max_send_wr = 1, .max_recv_wr = 1, .max_send_sge = 1, .max_recv_sge = 1},
@@ -118,12 +125,12 @@ static struct trial request(const struct manager *m)
     uint8_t data[HANDSHAKE_REQUEST_BYTES];
     struct rdma_conn_param param = {.private_data = data, .private_data_len = sizeof data};
     lane_request_make(&nobodys, &lane, data);
-    if (m->create_qp(m->id, NULL, &queue_pair) != 0)
-        return ended(TRIAL_NOT_TRIED, errno);
+    if (l->create_qp(l->id, NULL, &queue_pair) != 0)
+        return ended(errno == ENOMEM ? TRIAL_NO_MEMORY : TRIAL_NOT_TRIED, errno);
     // Soft iWARP makes its TCP connection in here.
-    if (m->connect(m->id, &param) != 0)
+    if (l->connect(l->id, &param) != 0)
         return ended(errno == ECONNREFUSED ? TRIAL_NOBODY : TRIAL_SILENT, errno);
-    return answer(m);
+    return answer(l);
 }
 
 static void tell(int fd, struct trial trial)
@@ -135,31 +142,31 @@ static void tell(int fd, struct trial trial)
 // What would be true if no more came is told before each step.
 static void run(int fd, const struct addrinfo *from, const struct addrinfo *to, unsigned timeout_ms)
 {
-    struct manager m = {0};
+    struct library l = {0};
     int error = 0;
-    if (!library_open(&m)) {
+    if (!library_open(&l)) {
         tell(fd, ended(TRIAL_NO_LIBRARY, 0));
         return;
     }
-    m.channel = m.create_event_channel();
-    if (!m.channel || m.create_id(m.channel, &m.id, NULL, RDMA_PS_TCP) != 0) {
+    l.channel = l.create_event_channel();
+    if (!l.channel || l.create_id(l.channel, &l.id, NULL, RDMA_PS_TCP) != 0) {
         tell(fd, ended(TRIAL_NOT_TRIED, errno));
         return;
     }
     tell(fd, ended(TRIAL_NO_ADDRESS, ETIMEDOUT));
-    if (m.resolve_addr(m.id, from ? from->ai_addr : NULL, to->ai_addr, (int)timeout_ms) != 0 ||
-        !next_is(&m, RDMA_CM_EVENT_ADDR_RESOLVED, &error)) {
+    if (l.resolve_addr(l.id, from ? from->ai_addr : NULL, to->ai_addr, (int)timeout_ms) != 0 ||
+        !next_is(&l, RDMA_CM_EVENT_ADDR_RESOLVED, &error)) {
         tell(fd, ended(TRIAL_NO_ADDRESS, error ? error : errno));
         return;
     }
     tell(fd, ended(TRIAL_NO_ROUTE, ETIMEDOUT));
-    if (m.resolve_route(m.id, (int)timeout_ms) != 0 ||
-        !next_is(&m, RDMA_CM_EVENT_ROUTE_RESOLVED, &error)) {
+    if (l.resolve_route(l.id, (int)timeout_ms) != 0 ||
+        !next_is(&l, RDMA_CM_EVENT_ROUTE_RESOLVED, &error)) {
         tell(fd, ended(TRIAL_NO_ROUTE, error ? error : errno));
         return;
     }
     tell(fd, ended(TRIAL_SILENT, ETIMEDOUT));
-    tell(fd, request(&m));
+    tell(fd, request(&l));
 }
 #else
 static void run(int fd, const struct addrinfo *from, const struct addrinfo *to, unsigned timeout_ms)

@@ -49,10 +49,12 @@ const struct cli_command cli_commands[] = {
      "the key, the\n"
      "kernel modules, the RDMA devices and their ports, each link's address, interface, MTU and "
      "GID, whether\n"
-     "the partner answers, locked memory, huge pages and the room for logs. Each finding is 'ok', "
-     "'warning' or\n"
-     "'problem', with the command that mends it. The exit status is 0 when there is no problem, "
-     "else 1.\n",
+     "the partner's daemon answers, over RDMA as well, whether packets as long as the MTU reach "
+     "it, "
+     "locked memory,\n"
+     "huge pages and the room for logs. Each finding is 'ok', 'warning' or 'problem', with the "
+     "command that mends\n"
+     "it. The exit status is 0 when there is no problem, else 1.\n",
      CLI_OPTION_NODE | CLI_OPTION_DOCTOR, 0, 1, command_doctor},
     {"plugin inspect", "FILE.so|NAME", "what a plugin is, and whether the daemon takes it",
      "Needs no daemon. A name alone is looked for where plugins are installed. The file is loaded "
