@@ -152,6 +152,13 @@ static const struct rdma_port *port_of_netdev(const struct doctor *doctor, const
 static void no_device(struct doctor *doctor, const char *subject, const char *netdev, bool iwarp)
 {
     char mend[200];
+    if (!strcmp(netdev, "lo")) {
+        doctor_find(doctor, FINDING_PROBLEM, subject,
+                    "\"transport\": \"tcp\" # in the link, on both nodes",
+                    "the link's address is of this machine alone: RDMA wants the address of a "
+                    "card's interface; a pair on one machine is tied over tcp");
+        return;
+    }
     snprintf(mend, sizeof mend, "modprobe %s && rdma link add %s0 type %s netdev %s",
              iwarp ? "siw" : "rdma_rxe", iwarp ? "siw" : "rxe", iwarp ? "siw" : "rxe", netdev);
     doctor_find(doctor, FINDING_PROBLEM, subject, mend,

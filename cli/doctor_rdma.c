@@ -77,7 +77,8 @@ static void further_modules(const struct doctor *doctor, char *command, size_t s
     char id[32] = "";
     tree_each_line(doctor, "/etc/os-release", id_in_line, id);
     if (!strcmp(id, "debian"))
-        snprintf(command, size, "apt-get install linux-image-$(dpkg --print-architecture)");
+        snprintf(command, size,
+                 "apt-get install linux-image-$(dpkg --print-architecture) # and boot it");
     else if (!strcmp(id, "ubuntu"))
         snprintf(command, size, "apt-get install linux-modules-extra-$(uname -r)");
     else if (!strcmp(id, "fedora") || !strcmp(id, "rhel") || !strcmp(id, "rocky") ||

@@ -5,11 +5,13 @@
 #include "daemon/process.h"
 
 #include <limits.h>
+#include <linux/capability.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/config_plugins.h"
@@ -215,11 +217,20 @@ static void raise_descriptors(void)
     }
 }
 
+// Whoever has CAP_IPC_LOCK is not limited, whatever the limit says.
+static bool may_lock_all(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    return syscall(SYS_capget, &header, data) == 0 &&
+           (data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK)) != 0;
+}
+
 void prepare_limits(struct daemon *daemon)
 {
     raise_descriptors();
     struct rlimit locked;
-    if (getrlimit(RLIMIT_MEMLOCK, &locked) || locked.rlim_cur == RLIM_INFINITY)
+    if (getrlimit(RLIMIT_MEMLOCK, &locked) || locked.rlim_cur == RLIM_INFINITY || may_lock_all())
         return;
     log_line(daemon->log, CARRICK_LOG_INFO, NULL, NULL,
              "locked memory is limited to %llu KiB: RDMA devices can register no more than that "

@@ -173,6 +173,9 @@ def no_device_at_all(world):
     answer = tree.ask(tree.config(**local))
     expect(answer, "devices", ["no RDMA device", "1 link wants"], "rdma link add")
     expect(answer, "link left", ["no RDMA device is on eth0"], "rdma link add rxe0 type rxe netdev eth0")
+    # Loopback bears none.
+    tree.put("doctor/addresses", "")
+    expect(tree.ask(tree.config(**local)), "link left", ["of this machine alone"], '"transport": "tcp"')
     # Links over tcp need none.
     code, found = tree.ask(tree.config("tcp", **local))
     check(not problems(found) and "devices" not in found, f"{code}: {found}")
