@@ -31,7 +31,7 @@ struct carrick_arbiter {
     char path[1024];
     struct job *jobs; // in order of asking
     unsigned count, running;
-    unsigned hanging; // of those that run: answered late, and not back yet
+    unsigned hanging;               // of those that run: answered late, and not back yet
     char said[MAILBOX_CAUSE_BYTES]; // the last cause that was logged
 };
 
