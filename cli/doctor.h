@@ -117,6 +117,7 @@ enum trial_end {
     TRIAL_NO_ROUTE,   // InfiniBand's subnet manager knows no way
     TRIAL_SILENT,     // no answer to the request
     TRIAL_NOT_TRIED,  // this node could not
+    TRIAL_HELD_UP,    // what was found before has to be mended first
     TRIAL_NO_MEMORY,  // this user may lock too little
     TRIAL_NO_LIBRARY,
     TRIAL_NOT_BUILT, // this command was built without it

@@ -148,6 +148,10 @@ static const struct trial_says says[TRIAL_ENDS] = {
                          "the partner's host answers at %s; whether somebody listens on port %u "
                          "over RDMA was not tried",
                          "modprobe rdma_ucm; carrick doctor # again, and on %s"},
+    [TRIAL_HELD_UP] = {FINDING_WARNING,
+                       "the partner's host answers at %s; whether somebody listens on port %u over "
+                       "RDMA was not tried: this node's end of the link has a problem of its own",
+                       "carrick doctor # again, once that is mended; and on %s"},
     [TRIAL_NO_MEMORY] = {FINDING_WARNING,
                          "the partner's host answers at %s; whether somebody listens on port %u "
                          "over RDMA was not tried: this user may lock too little memory",
@@ -177,7 +181,7 @@ static void say_trial(struct doctor *doctor, const struct link_path *path, struc
 static bool reach_rdma(struct doctor *doctor, const struct link_path *path,
                        const struct addrinfo *from, const struct addrinfo *to)
 {
-    struct trial trial = {.end = TRIAL_NOT_TRIED};
+    struct trial trial = {.end = TRIAL_HELD_UP};
     int segment, why;
     if (path->rdma_here)
         trial = doctor_trial(from, to, doctor->timeout_ms);

@@ -251,7 +251,10 @@ def an_iwarp_device(world):
     code, found = tree.ask(tree.config("iwarp", **local))
     check(code == 0 and not problems(found), f"{problems(found)}")
     check(any("siw0 port 1" in one["text"] for one in found["link left"]), f"{found['link left']}")
-    expect(tree.ask(tree.config("verbs", **local)), "link left", ["iWARP device"], '"transport": "iwarp"')
+    answer = tree.ask(tree.config("verbs", **local))
+    expect(answer, "link left", ["iWARP device"], '"transport": "iwarp"')
+    # Nothing is dialled in vain.
+    expect(answer, "link left", ["was not tried", "problem of its own"], "carrick doctor # again", "warning")
 
 
 @test
