@@ -147,7 +147,7 @@ def nothing_is_found_where_all_is_well(world):
     check(code == 0 and not problems(found), f"{code}: {problems(found)}")
     texts = [one["text"] for one in found["link left"]]
     check(any("GID 1 of rxe0 port 1, RoCE v2" in text for text in texts), f"{texts}")
-    # This machine has no RDMA to try it with, and says so.
+    # With a made-up device there is nothing to try it with, and that is said.
     check(any("host answers" in text and "was not tried" in text for text in texts), f"{texts}")
     check("unlimited" not in str(found["locked memory"]) and "any amount" in str(found["locked memory"]), f"{found}")
 
