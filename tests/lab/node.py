@@ -221,10 +221,11 @@ def pair(lab, managers, start=True, **more):
     return nodes
 
 
-def wait_carried(nodes, name, others):
-    """Waits until these links are all up at each node, and clients of each have a VI on the first. Returns what was seen there."""
+def wait_carried(nodes, *names):
+    """Waits until these links are all up at each node, and each carries a VI there. Returns what was seen. A link that has just
+    come up carries none yet, and takes some from the others later: where each has its share, they rest."""
     def probe():
         looks = [node.look() for node in nodes]
-        return all(look.up(name, *others) and look.carried(name) for look in looks) and looks
+        return all(look.up(*names) and all(map(look.carried, names)) for look in looks) and looks
 
-    return wait_for(probe, f"{name} to carry VIs of both nodes, {' '.join(others)} up", 60, 0.1)
+    return wait_for(probe, f"{' and '.join(names)} to carry VIs of both nodes", 60, 0.1)

@@ -27,7 +27,7 @@ def goes_and_comes_back(lab, link, other, device, card, tells_of_gids):
     kind = device.rstrip("0123456789")
 
     def happens(what, away, cause, back, told=lambda: True):
-        before = wait_carried(nodes, name, [other["name"]])
+        before = wait_carried(nodes, name, other["name"])
         for node in nodes:
             node.reset_echoes()
         alpha.guest.run(away, 60)

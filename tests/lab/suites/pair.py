@@ -60,7 +60,7 @@ def pull(here, there, name, card, names):
     """Pulls this end's cable of the link while VIs of both nodes are on it. How long they took to go on over another link, in ms,
     here and at the other end; None when that was not all that failed, as happens where emulated machines get no processor."""
     nodes, others = (here, there), [other for other in names if other != name]
-    before = wait_carried(nodes, name, others)
+    before = wait_carried(nodes, *names)
     for node in nodes:
         node.reset_echoes()
     here.guest.cable(card, False)
