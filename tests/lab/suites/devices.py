@@ -2,7 +2,7 @@
 """A device that fails at this node: its interface switched off, its address taken away, the device itself removed."""
 from machine import check, wait_for
 from node import ECHOES, IWARP, ROCE, manager, need_plugins, pair, wait_carried
-from suite import case
+from suite import by_name, case
 
 GUESTS = 2
 ORDER = 25
@@ -22,7 +22,7 @@ def goes_and_comes_back(lab, link, other, device, card, tells_of_gids):
     """Alpha's device of this link, in three ways, each while VIs of both nodes are on it; the session lives on over the other
     link."""
     need_plugins(lab, link["transport"], other["transport"])
-    alpha, beta = nodes = pair(lab, [manager([link, other], ECHOES, timers={"session_lost_ms": 30000})])
+    alpha, beta = nodes = pair(lab, [manager([link, other], ECHOES, timers={"session_lost_ms": 30000, "hold_ms": 20})])
     name, address, session = link["name"], link["nodes"]["alpha"]["address"], alpha.session()["id"]
     kind = device.rstrip("0123456789")
 
@@ -61,6 +61,9 @@ def of_roce(lab):
     goes_and_comes_back(lab, ROCE, IWARP, "rxe0", "eth0", True)
 
 
+# By name: when a device of soft iWARP is removed under load, its kernel module now and then breaks a list of its listeners
+# ("list_del corruption", siw_destroy_listen), and the guest is of no use any more.
+@by_name
 @case
 def of_iwarp(lab):
     # Its only GID is the card's own address, which stays.

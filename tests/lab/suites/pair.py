@@ -110,7 +110,7 @@ def fails_over(lab, *links, profile="normal", pulls=2, limit_ms=None):
     need_plugins(lab, *(one["transport"] for one, _ in links))
     # The session is to live through what becomes of its links; emulated machines may lose another one for a moment.
     alpha, beta = nodes = pair(lab, [manager([one for one, _ in links], ECHOES, profile=profile,
-                                             timers={"session_lost_ms": 30000})])
+                                             timers={"session_lost_ms": 30000, "hold_ms": 20})])
     names = [one["name"] for one, _ in links]
     session, said = alpha.session()["id"], []
     for name, card in [(one["name"], card) for one, card in links if card is not None]:
