@@ -287,15 +287,15 @@ static void publish(int fd, int file, const struct mailbox_directory *directory,
     }
     passed(directory, MAILBOX_PUBLISHED);
     find(fd, directory, group, answer);
-    if (answer->status != CARRICK_OK)
+    if (answer->status != CARRICK_OK) {
         answer->status = CARRICK_ERR_UNKNOWN;
-    else if (answer->record.number == record->number)
-        return;
-    // A name that had been pruned, or another came after it, by a writer that may not have synced the directory yet.
-    else if (fsync(fd) != 0)
-        fail(answer, CARRICK_ERR_UNKNOWN, "cannot sync the directory", directory->path);
-    else
-        answer->status = CARRICK_ERR_CONFLICT;
+    } else if (answer->record.number != record->number) {
+        // A name that had been pruned, or another came after it, by a writer that may not have synced the directory yet.
+        if (fsync(fd) != 0)
+            fail(answer, CARRICK_ERR_UNKNOWN, "cannot sync the directory", directory->path);
+        else
+            answer->status = CARRICK_ERR_CONFLICT;
+    }
 }
 
 static void change(int fd, const struct mailbox_directory *directory, const char *group,
