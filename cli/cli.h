@@ -140,6 +140,8 @@ int socket_find(const struct cli_options *options, char *path, size_t size);
 
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void text_age(uint64_t ms, char *text, size_t size);
+// Milliseconds of a clock that nobody sets: for deadlines.
+uint64_t cli_now_ms(void);
 void text_bytes(uint64_t bytes, char *text, size_t size);
 void text_latency(double us, char *text, size_t size);
 // Copies text, without bytes that could upset a terminal.

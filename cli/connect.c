@@ -20,13 +20,6 @@
 #define ANSWER_BYTES_MAX (64u * 1024 * 1024)
 #define TIMEOUT_DEFAULT_MS 5000u
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static void complain_connect(const char *path, int error)
 {
     struct stat about;
@@ -88,7 +81,7 @@ void connection_close(struct connection *connection)
 static int wait_ready(int fd, short events, uint64_t until_ms)
 {
     for (;;) {
-        uint64_t now = now_ms();
+        uint64_t now = cli_now_ms();
         if (until_ms && now >= until_ms)
             return 0;
         struct pollfd poll_fd = {.fd = fd, .events = events};
@@ -115,7 +108,7 @@ int connection_send(struct connection *connection, struct json_object *request)
 {
     const char *text = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
     size_t length = strlen(text), sent = 0;
-    uint64_t until_ms = now_ms() + TIMEOUT_DEFAULT_MS;
+    uint64_t until_ms = cli_now_ms() + TIMEOUT_DEFAULT_MS;
 
     while (sent <= length) { // the newline is the byte after the text
         ssize_t n = sent < length ? send(connection->fd, text + sent, length - sent, MSG_NOSIGNAL)
@@ -160,7 +153,7 @@ static int make_room(struct connection *connection)
 
 int connection_line(struct connection *connection, unsigned timeout_ms, const char **line)
 {
-    uint64_t until_ms = timeout_ms ? now_ms() + timeout_ms : 0;
+    uint64_t until_ms = timeout_ms ? cli_now_ms() + timeout_ms : 0;
     size_t searched = 0;
 
     drop_line(connection);

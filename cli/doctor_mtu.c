@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SHORT_BYTES 64
@@ -108,17 +107,29 @@ static bool echo_send(struct echo *echo, const struct addrinfo *to, size_t bytes
 
 // ---- what comes back
 
+// What recvmsg(2) puts into a packet and beside it; -1: nothing is there.
+struct received {
+    char control[256];
+    struct iovec part;
+    struct msghdr message;
+};
+
+static ssize_t receive(const struct echo *echo, int flags, struct received *r)
+{
+    r->part = (struct iovec){.iov_base = echo->packet, .iov_len = PACKET_MAX};
+    r->message = (struct msghdr){.msg_iov = &r->part,
+                                 .msg_iovlen = 1,
+                                 .msg_control = r->control,
+                                 .msg_controllen = sizeof r->control};
+    return recvmsg(echo->fd, &r->message, flags | MSG_DONTWAIT);
+}
+
 static void read_error(struct echo *echo)
 {
-    char control[256];
-    struct iovec part = {.iov_base = echo->packet, .iov_len = PACKET_MAX};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control,
-                             .msg_controllen = sizeof control};
-    if (recvmsg(echo->fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+    struct received r;
+    if (receive(echo, MSG_ERRQUEUE, &r) < 0)
         return;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&r.message); c; c = CMSG_NXTHDR(&r.message, c)) {
         struct sock_extended_err error;
         if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) ||
             (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR)) {
@@ -144,37 +155,25 @@ static bool is_answer(const struct echo *echo, size_t bytes)
 
 static bool read_answer(struct echo *echo)
 {
-    char control[256];
-    struct iovec part = {.iov_base = echo->packet, .iov_len = PACKET_MAX};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control,
-                             .msg_controllen = sizeof control};
-    ssize_t bytes = recvmsg(echo->fd, &message, MSG_DONTWAIT);
+    struct received r;
+    ssize_t bytes = receive(echo, 0, &r);
     if (bytes < 0 || !is_answer(echo, (size_t)bytes))
         return false;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c))
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&r.message); c; c = CMSG_NXTHDR(&r.message, c))
         if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVFRAGSIZE) ||
             (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVFRAGSIZE))
             memcpy(&echo->longest, CMSG_DATA(c), sizeof(int));
     return true;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 // Whether an echo request of so many bytes, the IP header among them, is answered.
 static bool comes_back(struct echo *echo, const struct addrinfo *to, size_t bytes)
 {
     struct pollfd waiting = {.fd = echo->fd, .events = POLLIN};
-    const int64_t end_ms = now_ms() + echo->timeout_ms;
+    const int64_t end_ms = (int64_t)cli_now_ms() + echo->timeout_ms;
     if (!echo_send(echo, to, bytes))
         return false;
-    for (int64_t left = echo->timeout_ms; left > 0; left = end_ms - now_ms()) {
+    for (int64_t left = echo->timeout_ms; left > 0; left = end_ms - (int64_t)cli_now_ms()) {
         if (poll(&waiting, 1, (int)left) <= 0)
             return false;
         if (waiting.revents & POLLERR)

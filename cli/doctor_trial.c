@@ -17,7 +17,6 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #if __has_include(<rdma/rdma_cma.h>)
@@ -175,20 +174,13 @@ static void run(int fd, const struct addrinfo *from, const struct addrinfo *to, 
 }
 #endif
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 // The last that the child tells before it closes its end, or before the time is over.
 static struct trial listen_to(int fd, unsigned timeout_ms)
 {
     struct trial last = {.end = TRIAL_NOT_BUILT}, next;
     struct pollfd waiting = {.fd = fd, .events = POLLIN};
-    const int64_t end_ms = now_ms() + timeout_ms;
-    for (int64_t left = timeout_ms; left > 0; left = end_ms - now_ms()) {
+    const int64_t end_ms = (int64_t)cli_now_ms() + timeout_ms;
+    for (int64_t left = timeout_ms; left > 0; left = end_ms - (int64_t)cli_now_ms()) {
         if (poll(&waiting, 1, (int)left) <= 0)
             break;
         if (read(fd, &next, sizeof next) != sizeof next)
