@@ -81,8 +81,8 @@ bool nv_promise_decode(const uint8_t word[NV_PROMISE_BYTES], struct nv_promise *
 // Bytes of the data that follows the header, and of the whole record in the ring.
 uint64_t nv_record_data(const struct nv_record *record);
 uint64_t nv_record_span(const struct nv_record *record);
-// Writes the header, and the data behind it; NULL: the kind has none, or it lies there already. Sets record->crc, which is of
-// what lies in the ring: the caller's memory may change while it is copied.
+// Writes the header, and the data behind it; NULL: the kind has none. Sets record->crc, which is of what lies in the ring: the
+// caller's memory may change while it is copied.
 void nv_record_encode(struct nv_record *record, uint8_t *at, const void *data);
 // How far it is to the first place that may be a header; `bytes`, a multiple of NV_ALIGN: there is none.
 uint64_t nv_record_none(const uint8_t *at, uint64_t bytes);

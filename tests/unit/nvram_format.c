@@ -115,7 +115,7 @@ Test(nvram_format, every_bit_of_a_promise_counts)
 
 Test(nvram_format, record_comes_back_and_every_bit_counts)
 {
-    uint8_t bytes[NV_RECORD_BYTES + 128] = {0};
+    uint8_t bytes[NV_RECORD_BYTES + 128] = {0}, data[100];
     struct nv_record record = {.kind = CARRICK_LOG_WRITE,
                                .shelf = 2,
                                .sequence = 77,
@@ -126,10 +126,11 @@ Test(nvram_format, record_comes_back_and_every_bit_counts)
                                .before = 5},
                      back;
 
-    for (unsigned i = 0; i < 100; i++)
-        bytes[NV_RECORD_BYTES + i] = (uint8_t)i;
-    nv_record_encode(&record, bytes, NULL);
+    for (unsigned i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)i;
+    nv_record_encode(&record, bytes, data);
     cr_assert_eq(nv_record_span(&record), NV_RECORD_BYTES + 128);
+    cr_assert_eq(memcmp(bytes + NV_RECORD_BYTES, data, sizeof data), 0);
     cr_assert(nv_record_check(bytes, sizeof bytes, &back));
     cr_assert_eq(back.sequence, 77);
     cr_assert_eq(back.tag, record.tag);
