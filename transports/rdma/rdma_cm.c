@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the connection manager says. Each event is copied and acknowledged at once: an id whose events are not
-// acknowledged cannot be destroyed.
+// acknowledged cannot be destroyed (rdma_destroy_id(3)). From then on a worker that destroys it may be done with that: of
+// the id only its context is known, which is the endpoint, or the device of a listener and of what it refused. Endpoints
+// are freed by the manager's thread alone.
 #include "rdma.h"
 
 #include <string.h>
@@ -11,7 +13,8 @@ enum { EVENTS_PER_POLL = 64 };
 struct cm_event {
     enum rdma_cm_event_type type;
     int status;
-    struct rdma_cm_id *id;
+    struct rdma_cm_id *id; // of a CONNECT_REQUEST, whose id nobody else knows yet
+    void *context;
     struct rdma_conn_param param;
     uint8_t data[256];
 };
@@ -20,7 +23,8 @@ static void copy(const struct rdma_cm_event *from, struct cm_event *to)
 {
     to->type = from->event;
     to->status = from->status;
-    to->id = from->id;
+    to->id = from->event == RDMA_CM_EVENT_CONNECT_REQUEST ? from->id : NULL;
+    to->context = from->id->context;
     to->param = from->param.conn;
     // No connection's event: there are no parameters.
     if (from->event == RDMA_CM_EVENT_ADDR_RESOLVED || from->event == RDMA_CM_EVENT_ROUTE_RESOLVED)
@@ -99,11 +103,9 @@ static void run(struct carrick_device *d, const struct cm_event *event)
         rdma_listen_request(d, event->id, &event->param);
         return;
     }
-    if (event->id != d->bound && event->id != d->listener) {
-        endpoint_event(event->id->context, event);
-        return;
-    }
-    if (event->type == RDMA_CM_EVENT_DEVICE_REMOVAL)
+    if (event->context != d)
+        endpoint_event(event->context, event);
+    else if (event->type == RDMA_CM_EVENT_DEVICE_REMOVAL)
         rdma_device_lost(d, "the connection manager says so");
 }
 
