@@ -13,6 +13,7 @@ it counts as skipped.
 import importlib.util
 import itertools
 import pathlib
+import re
 import sys
 import time
 import traceback
@@ -80,9 +81,17 @@ class Count:
         return f"{self.passed} passed, {self.failed} failed" + (f", {self.skipped} skipped" if self.skipped else "")
 
 
+# What a kernel says of a program or of itself that broke.
+BROKEN = re.compile(r"segfault at|general protection|kernel BUG|Oops|WARNING:|corruption|blocked for more than")
+
+
 def keep_logs(lab, count, suite_name, function):
+    """Where only what is printed is kept, the kernels' words of what broke are there as well."""
     place = count.logs / suite_name / function.__name__
     lab.keep_logs(place)
+    for path in sorted(place.glob("*.dmesg.log")):
+        for line in [line for line in path.read_text(errors="replace").splitlines() if BROKEN.search(line)][-5:]:
+            print(f"     {path.name.split('.')[0]}: {line}", flush=True)
     print(f"     consoles and logs of the guests: {place}", flush=True)
 
 
