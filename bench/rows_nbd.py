@@ -3,7 +3,8 @@
 
 Load, nbdkit, and both nodes are on one machine. The owner is on the first core and its partner on the second, alike in
 every row; nbdkit and fio are where the scheduler puts them. Nothing polls. Logs and disks are on
-tmpfs, the peers' too.
+tmpfs, the peers' too. nbdkit has a thread for each request of the greatest depth, in every row: it serves no more at once
+than it has threads, 16 unless told.
 BENCH_NBD_SECONDS: how long each run takes.
 """
 
@@ -26,6 +27,7 @@ from peers import Failed, Missing, command_find, port_free
 
 SHELF_BYTES = 64 << 20
 BLOCK = 4096
+NBDKIT = ("--threads=32",)
 START_S = 20
 SECONDS = float(os.environ.get("BENCH_NBD_SECONDS", "4"))
 
@@ -76,7 +78,7 @@ def ideal(bench, directory):
     block, nbd = directory / "ideal.block", directory / "ideal.nbd"
     with running(program, block, SHELF_BYTES, f"{bench.cores[0]},{bench.cores[1]}"):
         wait_for(block.exists, "the ideal mirror")
-        with running("nbdkit", "-f", "-U", nbd, plugin(bench), f"socket={block}", "shelf=disk1"):
+        with running("nbdkit", *NBDKIT, "-f", "-U", nbd, plugin(bench), f"socket={block}", "shelf=disk1"):
             wait_for(nbd.exists, "nbdkit")
             yield nbd
 
@@ -92,7 +94,7 @@ def ours(bench, directory):
     world = lib.World("bench")
     try:
         storage = Storage(world, shelves={"disk1": ("g1", SHELF_BYTES)}, timers="default", log_bytes=64 << 20,
-                          disks="memory")
+                          disks="memory", nbdkit=NBDKIT)
         storage.start().wait_protected()
         for node, core in zip(storage.nodes.values(), bench.cores):
             pin(node.process.pid, core)

@@ -15,7 +15,7 @@ import time
 
 from measure import Row, limit_row, median, ratio_row, spread_text
 from peers import Failed, command_find
-from rows_nbd import fio_argv, fio_iops, pin, plugin
+from rows_nbd import NBDKIT, fio_argv, fio_iops, pin, plugin
 
 BUSY_S = float(os.environ.get("BENCH_BUSY_S", "30"))
 MIB = 1 << 20
@@ -32,6 +32,7 @@ def pair(bench, shelf_config=None, **options):
     try:
         options.setdefault("timers", "default")
         options.setdefault("log_bytes", 64 * MIB)
+        options.setdefault("nbdkit", NBDKIT)
         storage = Storage(world, **options)
         for node in storage.nodes.values():
             shelf = next(one for one in node.config["managers"][0]["clients"] if one["name"] == "shelf")

@@ -24,7 +24,7 @@ class Storage:
     """shelves: {name: (group, bytes)}; groups: {name: home node}; arbiter: True for a mailbox, False for none, or a section."""
 
     def __init__(self, world, groups=None, shelves=None, net=None, timers=None, log_bytes=16 * MIB, arbiter=True,
-                 plugin_dirs=None, backing="tmpfs", level="memory", disks=None, **failover):
+                 plugin_dirs=None, backing="tmpfs", level="memory", disks=None, nbdkit=(), **failover):
         need_tools()
         timers = timers or ("fast" if PROFILE == "fast" else "default")
         self.world, self.net = world, net
@@ -33,6 +33,7 @@ class Storage:
         self.memory = pathlib.Path(tempfile.mkdtemp(prefix="carrick-", dir="/dev/shm"))
         world.cleanups.append(lambda: shutil.rmtree(self.memory, ignore_errors=True))
         self.disks = self.memory if disks == "memory" else world.dir
+        self.nbdkit = ("nbdkit", *nbdkit)
         for name in ("alpha", "beta"):
             (self.disks / name).mkdir(exist_ok=True)
         (world.dir / "mailbox").mkdir(exist_ok=True)
@@ -96,7 +97,7 @@ class Storage:
         path.unlink(missing_ok=True)
         with open(self.world.dir / f"{node}-{shelf}.nbdkit.log", "ab") as log:
             process = subprocess.Popen(
-                ["nbdkit", "--foreground", "-U", str(path), str(BUILD / "nbdkit/nbdkit-carrick-plugin.so"),
+                [*self.nbdkit, "--foreground", "-U", str(path), str(BUILD / "nbdkit/nbdkit-carrick-plugin.so"),
                  f"socket={self.world.dir}/{node}.block", f"shelf={shelf}"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.world.environment())
         self.world.processes.append(process)
