@@ -6,7 +6,7 @@
 #include <openssl/hmac.h>
 #include <string.h>
 
-#include "core/wire.h"
+#include "common/bytes.h"
 
 // Bytes of a REQUEST: magic 4, version 2, kind 1, suite 1, then for CONTROL the nonce and the cluster's tag, for LANE
 // session 8, connection 8, proof 32. The lane's index lies in the suite byte's place: a lane has its conn's suite.

@@ -5,7 +5,7 @@
 
 #include "core/handshake.h"
 #include "core/tables.h"
-#include "core/wire.h"
+#include "common/bytes.h"
 
 static size_t end_put(const struct message *message, uint8_t *body)
 {

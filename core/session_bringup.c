@@ -15,7 +15,7 @@
 #include "core/probe.h"
 #include "core/region.h"
 #include "core/session.h"
-#include "core/wire.h"
+#include "common/crc32c.h"
 
 #define READ_AGAIN_NS ENV_MS
 

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#include "core/wire.h"
+#include "common/bytes.h"
+#include "common/crc32c.h"
 
 // Byte offsets of a slot. All integers are little-endian.
 enum {

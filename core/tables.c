@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/terms.h"
-#include "core/wire.h"
+#include "common/bytes.h"
 
 #define PEER_INFO_MAGIC 0x50525243u   // "CRRP"
 #define READY_MAGIC 0x52525243u       // "CRRR"

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format.h"
 
-#include <isa-l/crc.h>
 #include <string.h>
 
-#include "bytes.h"
+#include "common/bytes.h"
+#include "common/crc32c.h"
 
 #define HEAD_MAGIC 0x3164486b63726143ull // "CarckHd1"
 #define RECORD_MAGIC 0x31636552u         // "Rec1"
@@ -47,24 +47,9 @@ enum {
 // Promise word.
 enum { P_MAGIC = 0, P_CRC = 4, P_ID = 8, P_STANDING = 24, P_BEAT = 32 };
 
-uint32_t nv_crc(uint32_t seed, const void *data, size_t length)
-{
-    // ISA-L takes and returns the register itself, and a length in an int; its argument is not const, but it only reads.
-    uint32_t state = ~seed;
-    uint8_t *at = (uint8_t *)(uintptr_t)data;
-
-    while (length > 0) {
-        size_t step = length < (1u << 30) ? length : 1u << 30;
-        state = crc32_iscsi(at, (int)step, state);
-        at += step;
-        length -= step;
-    }
-    return ~state;
-}
-
 uint64_t nv_tag(const uint8_t id[16])
 {
-    return nv_get64(id);
+    return get_u64(id);
 }
 
 bool nv_id_is_none(const uint8_t id[16])
@@ -77,53 +62,53 @@ void nv_generation_put(uint8_t *at, const struct carrick_generation *generation)
 {
     memcpy(at, generation->id, 16);
     memcpy(at + 16, generation->parent, 16);
-    nv_put64(at + 32, generation->fork_sequence);
-    nv_put64(at + 40, generation->number);
+    put_u64(at + 32, generation->fork_sequence);
+    put_u64(at + 40, generation->number);
 }
 
 void nv_generation_get(const uint8_t *at, struct carrick_generation *generation)
 {
     memcpy(generation->id, at, 16);
     memcpy(generation->parent, at + 16, 16);
-    generation->fork_sequence = nv_get64(at + 32);
-    generation->number = nv_get64(at + 40);
+    generation->fork_sequence = get_u64(at + 32);
+    generation->number = get_u64(at + 40);
 }
 
 void nv_head_encode(const struct nv_head *head, uint8_t slot[NV_HEAD_BYTES])
 {
     memset(slot, 0, NV_HEAD_BYTES);
-    nv_put64(slot + H_MAGIC, HEAD_MAGIC);
-    nv_put32(slot + H_FORMAT, FORMAT);
-    nv_put16(slot + H_CONDITION, (uint16_t)head->condition);
+    put_u64(slot + H_MAGIC, HEAD_MAGIC);
+    put_u32(slot + H_FORMAT, FORMAT);
+    put_u16(slot + H_CONDITION, (uint16_t)head->condition);
     slot[H_MEMBER] = head->member;
-    nv_put64(slot + H_WRITE, head->write);
+    put_u64(slot + H_WRITE, head->write);
     memcpy(slot + H_GROUP, head->group, sizeof head->group);
-    nv_put64(slot + H_RING_BYTES, head->ring_bytes);
-    nv_put64(slot + H_RING_AT, head->ring_at);
-    nv_put64(slot + H_FIRST_SEQUENCE, head->first.sequence);
-    nv_put64(slot + H_FIRST_POSITION, head->first.position);
-    nv_put32(slot + H_FIRST_CRC, head->first.crc);
-    nv_put64(slot + H_LIMIT, head->limit);
-    nv_put64(slot + H_ACKNOWLEDGED, head->acknowledged);
+    put_u64(slot + H_RING_BYTES, head->ring_bytes);
+    put_u64(slot + H_RING_AT, head->ring_at);
+    put_u64(slot + H_FIRST_SEQUENCE, head->first.sequence);
+    put_u64(slot + H_FIRST_POSITION, head->first.position);
+    put_u32(slot + H_FIRST_CRC, head->first.crc);
+    put_u64(slot + H_LIMIT, head->limit);
+    put_u64(slot + H_ACKNOWLEDGED, head->acknowledged);
     nv_generation_put(slot + H_GENERATION, &head->generation);
-    nv_put32(slot + H_CRC, nv_crc(0, slot, H_CRC));
+    put_u32(slot + H_CRC, crc32c(slot, H_CRC));
 }
 
 bool nv_head_decode(const uint8_t slot[NV_HEAD_BYTES], struct nv_head *head)
 {
-    if (nv_get64(slot + H_MAGIC) != HEAD_MAGIC || nv_get32(slot + H_FORMAT) != FORMAT ||
-        nv_get32(slot + H_CRC) != nv_crc(0, slot, H_CRC))
+    if (get_u64(slot + H_MAGIC) != HEAD_MAGIC || get_u32(slot + H_FORMAT) != FORMAT ||
+        get_u32(slot + H_CRC) != crc32c(slot, H_CRC))
         return false;
     *head = (struct nv_head){
-        .write = nv_get64(slot + H_WRITE),
-        .ring_bytes = nv_get64(slot + H_RING_BYTES),
-        .ring_at = nv_get64(slot + H_RING_AT),
-        .first = {.sequence = nv_get64(slot + H_FIRST_SEQUENCE),
-                  .position = nv_get64(slot + H_FIRST_POSITION),
-                  .crc = nv_get32(slot + H_FIRST_CRC)},
-        .limit = nv_get64(slot + H_LIMIT),
-        .acknowledged = nv_get64(slot + H_ACKNOWLEDGED),
-        .condition = nv_get16(slot + H_CONDITION),
+        .write = get_u64(slot + H_WRITE),
+        .ring_bytes = get_u64(slot + H_RING_BYTES),
+        .ring_at = get_u64(slot + H_RING_AT),
+        .first = {.sequence = get_u64(slot + H_FIRST_SEQUENCE),
+                  .position = get_u64(slot + H_FIRST_POSITION),
+                  .crc = get_u32(slot + H_FIRST_CRC)},
+        .limit = get_u64(slot + H_LIMIT),
+        .acknowledged = get_u64(slot + H_ACKNOWLEDGED),
+        .condition = get_u16(slot + H_CONDITION),
         .member = slot[H_MEMBER] != 0,
     };
     memcpy(head->group, slot + H_GROUP, sizeof head->group);
@@ -145,21 +130,21 @@ bool nv_head_read(const uint8_t *slots, struct nv_head *head)
 void nv_promise_encode(const struct nv_promise *promise, uint8_t word[NV_PROMISE_BYTES])
 {
     memset(word, 0, NV_PROMISE_BYTES);
-    nv_put32(word + P_MAGIC, PROMISE_MAGIC);
+    put_u32(word + P_MAGIC, PROMISE_MAGIC);
     memcpy(word + P_ID, promise->generation, 16);
-    nv_put64(word + P_STANDING, promise->standing);
-    nv_put64(word + P_BEAT, promise->beat);
-    nv_put32(word + P_CRC, nv_crc(0, word + P_ID, NV_PROMISE_BYTES - P_ID));
+    put_u64(word + P_STANDING, promise->standing);
+    put_u64(word + P_BEAT, promise->beat);
+    put_u32(word + P_CRC, crc32c(word + P_ID, NV_PROMISE_BYTES - P_ID));
 }
 
 bool nv_promise_decode(const uint8_t word[NV_PROMISE_BYTES], struct nv_promise *promise)
 {
-    if (nv_get32(word + P_MAGIC) != PROMISE_MAGIC ||
-        nv_get32(word + P_CRC) != nv_crc(0, word + P_ID, NV_PROMISE_BYTES - P_ID))
+    if (get_u32(word + P_MAGIC) != PROMISE_MAGIC ||
+        get_u32(word + P_CRC) != crc32c(word + P_ID, NV_PROMISE_BYTES - P_ID))
         return false;
     memcpy(promise->generation, word + P_ID, 16);
-    promise->standing = nv_get64(word + P_STANDING) == 1;
-    promise->beat = nv_get64(word + P_BEAT);
+    promise->standing = get_u64(word + P_STANDING) == 1;
+    promise->beat = get_u64(word + P_BEAT);
     return true;
 }
 
@@ -187,38 +172,38 @@ void nv_record_encode(struct nv_record *record, uint8_t *at, const void *data)
     uint8_t header[NV_RECORD_BYTES] = {0};
     uint64_t length = nv_record_data(record);
 
-    nv_put32(header + R_MAGIC, RECORD_MAGIC);
-    nv_put64(header + R_SEQUENCE, record->sequence);
-    nv_put64(header + R_TAG, record->tag);
-    nv_put64(header + R_ACKNOWLEDGED, record->acknowledged);
-    nv_put64(header + R_OFFSET, record->offset);
-    nv_put64(header + R_LENGTH, record->length);
-    nv_put32(header + R_BEFORE, record->before);
-    nv_put32(header + R_SHELF, record->shelf);
-    nv_put16(header + R_KIND, record->kind);
-    record->crc = nv_crc(0, header + R_SEQUENCE, NV_RECORD_BYTES - R_SEQUENCE);
+    put_u32(header + R_MAGIC, RECORD_MAGIC);
+    put_u64(header + R_SEQUENCE, record->sequence);
+    put_u64(header + R_TAG, record->tag);
+    put_u64(header + R_ACKNOWLEDGED, record->acknowledged);
+    put_u64(header + R_OFFSET, record->offset);
+    put_u64(header + R_LENGTH, record->length);
+    put_u32(header + R_BEFORE, record->before);
+    put_u32(header + R_SHELF, record->shelf);
+    put_u16(header + R_KIND, record->kind);
+    record->crc = crc32c(header + R_SEQUENCE, NV_RECORD_BYTES - R_SEQUENCE);
     memcpy(at, header, sizeof header);
     if (data != NULL)
         memcpy(at + NV_RECORD_BYTES, data, length);
-    record->crc = nv_crc(record->crc, at + NV_RECORD_BYTES, length);
-    nv_put32(at + R_CRC, record->crc);
+    record->crc = crc32c_extend(record->crc, at + NV_RECORD_BYTES, length);
+    put_u32(at + R_CRC, record->crc);
 }
 
 static bool header_decode(const uint8_t header[NV_RECORD_BYTES], uint64_t room,
                           struct nv_record *record)
 {
-    if (nv_get32(header + R_MAGIC) != RECORD_MAGIC)
+    if (get_u32(header + R_MAGIC) != RECORD_MAGIC)
         return false;
     *record = (struct nv_record){
-        .crc = nv_get32(header + R_CRC),
-        .sequence = nv_get64(header + R_SEQUENCE),
-        .tag = nv_get64(header + R_TAG),
-        .acknowledged = nv_get64(header + R_ACKNOWLEDGED),
-        .offset = nv_get64(header + R_OFFSET),
-        .length = nv_get64(header + R_LENGTH),
-        .before = nv_get32(header + R_BEFORE),
-        .shelf = nv_get32(header + R_SHELF),
-        .kind = nv_get16(header + R_KIND),
+        .crc = get_u32(header + R_CRC),
+        .sequence = get_u64(header + R_SEQUENCE),
+        .tag = get_u64(header + R_TAG),
+        .acknowledged = get_u64(header + R_ACKNOWLEDGED),
+        .offset = get_u64(header + R_OFFSET),
+        .length = get_u64(header + R_LENGTH),
+        .before = get_u32(header + R_BEFORE),
+        .shelf = get_u32(header + R_SHELF),
+        .kind = get_u16(header + R_KIND),
     };
     switch (record->kind) {
     case CARRICK_LOG_WRITE:
@@ -237,7 +222,7 @@ uint64_t nv_record_none(const uint8_t *at, uint64_t bytes)
 {
     uint64_t offset = 0;
 
-    while (offset < bytes && nv_get32(at + offset + R_MAGIC) != RECORD_MAGIC)
+    while (offset < bytes && get_u32(at + offset + R_MAGIC) != RECORD_MAGIC)
         offset += NV_ALIGN;
     return offset;
 }
@@ -263,6 +248,6 @@ bool nv_record_check(const uint8_t *at, uint64_t room, struct nv_record *record)
     memcpy(header, at, sizeof header);
     if (!header_decode(header, room, record))
         return false;
-    crc = nv_crc(0, header + R_SEQUENCE, NV_RECORD_BYTES - R_SEQUENCE);
-    return nv_crc(crc, at + NV_RECORD_BYTES, nv_record_data(record)) == record->crc;
+    crc = crc32c(header + R_SEQUENCE, NV_RECORD_BYTES - R_SEQUENCE);
+    return crc32c_extend(crc, at + NV_RECORD_BYTES, nv_record_data(record)) == record->crc;
 }

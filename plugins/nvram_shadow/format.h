@@ -61,9 +61,6 @@ struct nv_promise {
     uint64_t beat;
 };
 
-uint32_t nv_crc(uint32_t seed, const void *data,
-                size_t length); // CRC32C; seed 0, or the crc of what stands before
-
 uint64_t nv_tag(const uint8_t id[16]);
 bool nv_id_is_none(const uint8_t id[16]);
 void nv_generation_put(uint8_t *at, const struct carrick_generation *generation); // 48 bytes

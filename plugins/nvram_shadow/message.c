@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "bytes.h"
+#include "common/bytes.h"
 
 #define MESSAGE_MAGIC 0x31736d4eu // "Nms1"
 
@@ -34,27 +34,27 @@ enum {
 void nv_message_encode(const struct nv_message *message, uint8_t bytes[NV_MESSAGE_BYTES])
 {
     memset(bytes, 0, NV_MESSAGE_BYTES);
-    nv_put32(bytes + M_MAGIC, MESSAGE_MAGIC);
-    nv_put16(bytes + M_KIND, message->kind);
-    nv_put16(bytes + M_FLAGS, message->flags);
-    nv_put32(bytes + M_CODE, message->code);
-    nv_put32(bytes + M_ROLE, message->role);
-    nv_put32(bytes + M_CONDITION, message->condition);
-    nv_put32(bytes + M_LEVEL, message->level);
-    nv_put32(bytes + M_MIRROR, message->mirror);
-    nv_put32(bytes + M_FIRST_CRC, message->first.crc);
-    nv_put32(bytes + M_FROM_CRC, message->from.crc);
+    put_u32(bytes + M_MAGIC, MESSAGE_MAGIC);
+    put_u16(bytes + M_KIND, message->kind);
+    put_u16(bytes + M_FLAGS, message->flags);
+    put_u32(bytes + M_CODE, message->code);
+    put_u32(bytes + M_ROLE, message->role);
+    put_u32(bytes + M_CONDITION, message->condition);
+    put_u32(bytes + M_LEVEL, message->level);
+    put_u32(bytes + M_MIRROR, message->mirror);
+    put_u32(bytes + M_FIRST_CRC, message->first.crc);
+    put_u32(bytes + M_FROM_CRC, message->from.crc);
     nv_generation_put(bytes + M_GENERATION, &message->generation);
-    nv_put64(bytes + M_FIRST_SEQUENCE, message->first.sequence);
-    nv_put64(bytes + M_FIRST_POSITION, message->first.position);
-    nv_put64(bytes + M_FROM_SEQUENCE, message->from.sequence);
-    nv_put64(bytes + M_FROM_POSITION, message->from.position);
-    nv_put64(bytes + M_LAST, message->last);
-    nv_put64(bytes + M_ACKNOWLEDGED, message->acknowledged);
-    nv_put64(bytes + M_SYNCED, message->synced);
-    nv_put64(bytes + M_PERSISTED, message->persisted);
-    nv_put64(bytes + M_TRIM, message->trim);
-    nv_put64(bytes + M_RING_BYTES, message->ring_bytes);
+    put_u64(bytes + M_FIRST_SEQUENCE, message->first.sequence);
+    put_u64(bytes + M_FIRST_POSITION, message->first.position);
+    put_u64(bytes + M_FROM_SEQUENCE, message->from.sequence);
+    put_u64(bytes + M_FROM_POSITION, message->from.position);
+    put_u64(bytes + M_LAST, message->last);
+    put_u64(bytes + M_ACKNOWLEDGED, message->acknowledged);
+    put_u64(bytes + M_SYNCED, message->synced);
+    put_u64(bytes + M_PERSISTED, message->persisted);
+    put_u64(bytes + M_TRIM, message->trim);
+    put_u64(bytes + M_RING_BYTES, message->ring_bytes);
 }
 
 static const char *state_wrong(const struct nv_message *m)
@@ -80,28 +80,28 @@ const char *nv_message_decode(const void *data, uint32_t length, struct nv_messa
 
     if (length != NV_MESSAGE_BYTES)
         return "wrong length";
-    if (nv_get32(bytes + M_MAGIC) != MESSAGE_MAGIC)
+    if (get_u32(bytes + M_MAGIC) != MESSAGE_MAGIC)
         return "no message of nvram_shadow";
     *message = (struct nv_message){
-        .kind = nv_get16(bytes + M_KIND),
-        .flags = nv_get16(bytes + M_FLAGS),
-        .code = nv_get32(bytes + M_CODE),
-        .role = nv_get32(bytes + M_ROLE),
-        .condition = nv_get32(bytes + M_CONDITION),
-        .level = nv_get32(bytes + M_LEVEL),
-        .mirror = nv_get32(bytes + M_MIRROR),
-        .first = {.sequence = nv_get64(bytes + M_FIRST_SEQUENCE),
-                  .position = nv_get64(bytes + M_FIRST_POSITION),
-                  .crc = nv_get32(bytes + M_FIRST_CRC)},
-        .from = {.sequence = nv_get64(bytes + M_FROM_SEQUENCE),
-                 .position = nv_get64(bytes + M_FROM_POSITION),
-                 .crc = nv_get32(bytes + M_FROM_CRC)},
-        .last = nv_get64(bytes + M_LAST),
-        .acknowledged = nv_get64(bytes + M_ACKNOWLEDGED),
-        .synced = nv_get64(bytes + M_SYNCED),
-        .persisted = nv_get64(bytes + M_PERSISTED),
-        .trim = nv_get64(bytes + M_TRIM),
-        .ring_bytes = nv_get64(bytes + M_RING_BYTES),
+        .kind = get_u16(bytes + M_KIND),
+        .flags = get_u16(bytes + M_FLAGS),
+        .code = get_u32(bytes + M_CODE),
+        .role = get_u32(bytes + M_ROLE),
+        .condition = get_u32(bytes + M_CONDITION),
+        .level = get_u32(bytes + M_LEVEL),
+        .mirror = get_u32(bytes + M_MIRROR),
+        .first = {.sequence = get_u64(bytes + M_FIRST_SEQUENCE),
+                  .position = get_u64(bytes + M_FIRST_POSITION),
+                  .crc = get_u32(bytes + M_FIRST_CRC)},
+        .from = {.sequence = get_u64(bytes + M_FROM_SEQUENCE),
+                 .position = get_u64(bytes + M_FROM_POSITION),
+                 .crc = get_u32(bytes + M_FROM_CRC)},
+        .last = get_u64(bytes + M_LAST),
+        .acknowledged = get_u64(bytes + M_ACKNOWLEDGED),
+        .synced = get_u64(bytes + M_SYNCED),
+        .persisted = get_u64(bytes + M_PERSISTED),
+        .trim = get_u64(bytes + M_TRIM),
+        .ring_bytes = get_u64(bytes + M_RING_BYTES),
     };
     nv_generation_get(bytes + M_GENERATION, &message->generation);
     if (message->kind < NV_STATE || message->kind > NV_SYNCED)

@@ -3,7 +3,7 @@
 // The owner's side of a catch-up.
 #include "catchup_internal.h"
 
-#include "bytes.h"
+#include "common/bytes.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 // partner has synced them.
 #include "catchup_internal.h"
 
-#include "bytes.h"
+#include "common/crc32c.h"
 
 #include <string.h>
 
@@ -101,7 +101,7 @@ static void slot_read(struct shelf_group *group, uint32_t number)
 
     slot->read = true;
     slot->zero = is_zero(memory, slot->length);
-    slot->crc = slot->zero ? 0 : shelf_crc32c(memory, slot->length);
+    slot->crc = slot->zero ? 0 : crc32c(memory, slot->length);
     slot_post(group, number);
 }
 

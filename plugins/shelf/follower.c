@@ -3,7 +3,7 @@
 // The side that is brought up to date: what it says of itself, and the end. What comes is in follower_apply.c.
 #include "follower_internal.h"
 
-#include "bytes.h"
+#include "common/bytes.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -8,7 +8,7 @@
 // some way behind them; one that is further behind is refused as stale, and read again.
 #include "follower_internal.h"
 
-#include "bytes.h"
+#include "common/crc32c.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -52,7 +52,7 @@ void follower_take_chunk(struct shelf_group *group, const struct shelf_message *
     if (entry->data != NULL)
         memcpy(entry->data->bytes, memory + (size_t)message->slot * SHELF_SLOT_BYTES,
                message->length);
-    if (entry->data == NULL || shelf_crc32c(entry->data->bytes, message->length) != message->crc) {
+    if (entry->data == NULL || crc32c(entry->data->bytes, message->length) != message->crc) {
         entry->state = ENTRY_TELL;
         entry->outcome = SHELF_CHUNK_ERROR;
     }

@@ -11,7 +11,8 @@
 // counts no more.
 #include "map_internal.h"
 
-#include "bytes.h"
+#include "common/bytes.h"
+#include "common/crc32c.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -50,7 +51,7 @@ static void head_encode(const struct shelf_map *map, uint8_t *head)
     put_u64(head + 24, map->shelf->bytes);
     put_u32(head + 32, map->flags);
     memcpy(head + 40, map->generation, 16);
-    put_u32(head + HEAD_LENGTH, shelf_crc32c(head, HEAD_LENGTH));
+    put_u32(head + HEAD_LENGTH, crc32c(head, HEAD_LENGTH));
 }
 
 static bool head_is_empty(const uint8_t *head)
@@ -65,7 +66,7 @@ static bool head_is_empty(const uint8_t *head)
 static bool head_is_good(const struct shelf_map *map, const uint8_t *head)
 {
     return get_u64(head) == HEAD_MAGIC && get_u32(head + 8) == 1 &&
-           get_u32(head + HEAD_LENGTH) == shelf_crc32c(head, HEAD_LENGTH) &&
+           get_u32(head + HEAD_LENGTH) == crc32c(head, HEAD_LENGTH) &&
            get_u32(head + 12) == SHELF_CHUNK_BYTES && get_u64(head + 24) == map->shelf->bytes;
 }
 
@@ -82,7 +83,7 @@ static void sector_encode(struct shelf_map *map, uint64_t sector, uint8_t *bytes
     memset(bytes, 0, SECTOR_BYTES);
     memcpy(bytes + SECTOR_HEAD, map->bits + at, length);
     put_u32(bytes + 4, (uint32_t)sector);
-    put_u32(bytes, shelf_crc32c(bytes + 4, SECTOR_BYTES - 4));
+    put_u32(bytes, crc32c(bytes + 4, SECTOR_BYTES - 4));
     memcpy(map->written + at, map->bits + at, length);
     for (uint32_t i = 0; i < length; i++)
         map->durable[at + i] &= map->bits[at + i];
@@ -93,7 +94,7 @@ static void sector_load(struct shelf_map *map, uint64_t sector, const uint8_t *b
     uint64_t at = sector * SHELF_MAP_SECTOR_BITS;
     uint32_t length = sector_length(map, sector);
     bool good = get_u32(bytes + 4) == (uint32_t)sector &&
-                get_u32(bytes) == shelf_crc32c(bytes + 4, SECTOR_BYTES - 4);
+                get_u32(bytes) == crc32c(bytes + 4, SECTOR_BYTES - 4);
 
     if (!good) {
         uint64_t last = shelf_min(at * 8 + length * 8ull, map->chunks) - 1;
@@ -172,7 +173,7 @@ static void load_head(struct shelf_map *map)
             if (best == NULL || get_u64(head + 16) > get_u64(best + 16))
                 best = head;
         } else if (!head_is_empty(head) &&
-                   get_u32(head + HEAD_LENGTH) != shelf_crc32c(head, HEAD_LENGTH)) {
+                   get_u32(head + HEAD_LENGTH) != crc32c(head, HEAD_LENGTH)) {
             map->head_bad = true;
         }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "message.h"
 
-#include "bytes.h"
+#include "common/bytes.h"
 
 #include <string.h>
 

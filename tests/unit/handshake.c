@@ -7,7 +7,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "core/wire.h"
+#include "common/bytes.h"
 
 static struct cluster_key key, wrong_key, other_cluster;
 static uint8_t nonces;

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/wire.h"
+#include "common/bytes.h"
 
 static struct message got;
 

@@ -10,7 +10,8 @@
 #include <string.h>
 
 #include "core/terms.h"
-#include "core/wire.h"
+#include "common/bytes.h"
+#include "common/crc32c.h"
 
 static struct peer_info peer_make(void)
 {

@@ -5,7 +5,7 @@
 #define RDMA_DEVICE_H
 
 #include "rdma_config.h"
-#include "rdma_list.h"
+#include "common/list.h"
 
 #include <carrick/transport.h>
 

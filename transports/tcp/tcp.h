@@ -14,7 +14,7 @@
 #define TCP_H
 
 #include "tcp_config.h"
-#include "tcp_list.h"
+#include "common/list.h"
 #include "tcp_wire.h"
 
 #include <carrick/transport.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tcp_wire.h"
+#include "common/bytes.h"
 
 #include <carrick/types.h>
 
-#include <endian.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -56,55 +56,16 @@ static const struct shape shapes[TCP_FRAME_TYPE_COUNT] = {
     [TCP_FRAME_ERROR] = {"ERROR: payload where none may be", 0, 0, 0, false, true, false},
 };
 
-static void put16(unsigned char *at, uint16_t v)
-{
-    v = htole16(v);
-    memcpy(at, &v, sizeof v);
-}
-
-static void put32(unsigned char *at, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(at, &v, sizeof v);
-}
-
-static void put64(unsigned char *at, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(at, &v, sizeof v);
-}
-
-static uint16_t get16(const unsigned char *at)
-{
-    uint16_t v;
-    memcpy(&v, at, sizeof v);
-    return le16toh(v);
-}
-
-static uint32_t get32(const unsigned char *at)
-{
-    uint32_t v;
-    memcpy(&v, at, sizeof v);
-    return le32toh(v);
-}
-
-static uint64_t get64(const unsigned char *at)
-{
-    uint64_t v;
-    memcpy(&v, at, sizeof v);
-    return le64toh(v);
-}
-
 void tcp_wire_encode(const struct tcp_frame *frame, unsigned char bytes[TCP_WIRE_HEADER_BYTES])
 {
-    put16(bytes + AT_MAGIC, FRAME_MAGIC);
+    put_u16(bytes + AT_MAGIC, FRAME_MAGIC);
     bytes[AT_TYPE] = frame->type;
     bytes[AT_FLAGS] = frame->flags;
-    put32(bytes + AT_LENGTH, frame->length);
-    put64(bytes + AT_ADDRESS, frame->address);
-    put64(bytes + AT_VALUE, frame->value);
-    put32(bytes + AT_KEY, frame->key);
-    put32(bytes + AT_RESERVED, 0);
+    put_u32(bytes + AT_LENGTH, frame->length);
+    put_u64(bytes + AT_ADDRESS, frame->address);
+    put_u64(bytes + AT_VALUE, frame->value);
+    put_u32(bytes + AT_KEY, frame->key);
+    put_u32(bytes + AT_RESERVED, 0);
 }
 
 static const char *check_extent(const struct tcp_frame *f, uint64_t offset, uint64_t length)
@@ -150,14 +111,14 @@ const char *tcp_wire_decode(const unsigned char bytes[TCP_WIRE_HEADER_BYTES],
 {
     const struct shape *shape;
 
-    if (get16(bytes + AT_MAGIC) != FRAME_MAGIC)
+    if (get_u16(bytes + AT_MAGIC) != FRAME_MAGIC)
         return "frame does not begin with the magic";
     frame->type = bytes[AT_TYPE];
     frame->flags = bytes[AT_FLAGS];
-    frame->length = get32(bytes + AT_LENGTH);
-    frame->address = get64(bytes + AT_ADDRESS);
-    frame->value = get64(bytes + AT_VALUE);
-    frame->key = get32(bytes + AT_KEY);
+    frame->length = get_u32(bytes + AT_LENGTH);
+    frame->address = get_u64(bytes + AT_ADDRESS);
+    frame->value = get_u64(bytes + AT_VALUE);
+    frame->key = get_u32(bytes + AT_KEY);
 
     if (frame->type == 0 || frame->type >= TCP_FRAME_TYPE_COUNT)
         return "unknown type of frame";
@@ -169,7 +130,7 @@ const char *tcp_wire_decode(const unsigned char bytes[TCP_WIRE_HEADER_BYTES],
     if ((frame->flags & shape->flags_wanted) != shape->flags_wanted)
         return "flag missing";
     if ((!shape->address && frame->address != 0) || (!shape->value && frame->value != 0) ||
-        (!shape->key && frame->key != 0) || get32(bytes + AT_RESERVED) != 0)
+        (!shape->key && frame->key != 0) || get_u32(bytes + AT_RESERVED) != 0)
         return "unused field is not zero";
     return check_type(frame);
 }

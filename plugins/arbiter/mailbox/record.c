@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mailbox.h"
+#include "common/crc32c.h"
 
-#include <isa-l/crc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define HEAD "carrick-mailbox 1\n"
-
-static uint32_t checksum(const char *text, size_t length)
-{
-    return crc32_iscsi((unsigned char *)(uintptr_t)text, (int)length, ~0u) ^ ~0u;
-}
 
 static void hex_put(const uint8_t id[16], char text[33])
 {
@@ -50,7 +45,7 @@ size_t mailbox_record_put(const char *group, const struct carrick_arbiter_record
             snprintf(text + used, MAILBOX_TEXT_MAX - (size_t)used, "member %s %016llx\n",
                      record->members[i].node, (unsigned long long)record->members[i].incarnation);
     used += snprintf(text + used, MAILBOX_TEXT_MAX - (size_t)used, "crc32c %08x\n",
-                     checksum(text, (size_t)used));
+                     crc32c(text, (size_t)used));
     return (size_t)used;
 }
 
@@ -129,7 +124,7 @@ bool mailbox_record_get(const char *text, size_t length, const char *group, uint
     copy[length] = '\0';
     last = copy + length - tail;
     if (strncmp(last, "crc32c ", 7) != 0 || copy[length - 1] != '\n' ||
-        strtoul(last + 7, &end, 16) != checksum(copy, length - tail) || *end != '\n' ||
+        strtoul(last + 7, &end, 16) != crc32c(copy, length - tail) || *end != '\n' ||
         strncmp(copy, HEAD, sizeof HEAD - 1) != 0)
         return false;
     *last = '\0';

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Rings of nodes that lie in what they list; an empty list, and a node in none, points to itself.
-#ifndef TCP_LIST_H
-#define TCP_LIST_H
+#ifndef COMMON_LIST_H
+#define COMMON_LIST_H
 
 #include <stdbool.h>
 #include <stddef.h>
