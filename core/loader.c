@@ -10,6 +10,8 @@
 
 #include "core/plugin_file.h"
 
+#include <carrick/error.h>
+
 struct module {
     struct module *next;
     struct loader *loader;
@@ -88,7 +90,7 @@ static int add_module(struct loader *loader, struct plugin_file *file, char *pat
     if (!module) {
         plugin_file_close(file);
         free(path);
-        return plugin_refuse(error, CARRICK_ERR_NO_MEMORY, "no memory for a plugin");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "no memory for a plugin");
     }
     module->loader = loader;
     module->path = path;
@@ -122,13 +124,13 @@ int loader_add_static(struct loader *loader, const struct carrick_plugin *(*entr
         return status;
     char *path = strdup("(built in)");
     if (!path)
-        return plugin_refuse(error, CARRICK_ERR_NO_MEMORY, "no memory for a plugin");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "no memory for a plugin");
     pthread_mutex_lock(&loader->lock);
     struct module *module;
     if (file.plugin->name && find_module(loader, file.plugin->name)) {
         free(path);
-        status = plugin_refuse(error, CARRICK_ERR_EXISTS, "there is a plugin \"%s\" already",
-                               file.plugin->name);
+        status = carrick_error_set(error, CARRICK_ERR_EXISTS, 0, "",
+                                   "there is a plugin \"%s\" already", file.plugin->name);
     } else {
         status = add_module(loader, &file, path, NULL, &module, error);
     }
@@ -149,8 +151,8 @@ static int refuse_unfound(const struct loader *loader, const char *kind, const c
             break;
         snprintf(where + used, sizeof(where) - used, "%s%s", used ? ", " : "", dir);
     }
-    return plugin_refuse(
-        error, CARRICK_ERR_NOT_FOUND,
+    return carrick_error_set(
+        error, CARRICK_ERR_NOT_FOUND, 0, "",
         "there is no plugin \"%s\": no %s.so in %s; install it, or name another %s", name, name,
         where[0] ? where : "any directory", kind);
 }
@@ -175,10 +177,11 @@ static int load(struct loader *loader, const char *kind, const char *name, struc
                 struct carrick_error *error)
 {
     if (strchr(name, '/') || !name[0])
-        return plugin_refuse(error, CARRICK_ERR_INVALID,
-                             "\"%.40s\" cannot be a plugin's name; a name is 1 to %d of a-z, 0-9 "
-                             "and _",
-                             name, CARRICK_NAME_MAX);
+        return carrick_error_set(
+            error, CARRICK_ERR_INVALID, 0, "",
+            "\"%.40s\" cannot be a plugin's name; a name is 1 to %d of a-z, 0-9 "
+            "and _",
+            name, CARRICK_NAME_MAX);
     char *path = find_path(loader, name);
     if (!path)
         return refuse_unfound(loader, kind, name, error);
@@ -212,10 +215,10 @@ int loader_get(struct loader *loader, uint32_t kind, const char *name, struct mo
     struct module *found = find_module(loader, name);
     int status = found ? CARRICK_OK : load(loader, kind_name(kind), name, &found, error);
     if (!status && found->kind->kind != kind) {
-        status =
-            plugin_refuse(error, CARRICK_ERR_INVALID, "%s: %s %.32s is a %s, where a %s is wanted",
-                          plugin_path_end(found->path), name, found->file.plugin->version,
-                          found->kind->name, kind_name(kind));
+        status = carrick_error_set(error, CARRICK_ERR_INVALID, 0, "",
+                                   "%s: %s %.32s is a %s, where a %s is wanted",
+                                   plugin_path_end(found->path), name, found->file.plugin->version,
+                                   found->kind->name, kind_name(kind));
         drop_if_unused(loader, found);
     } else if (!status) {
         found->references++;
@@ -297,7 +300,7 @@ static int inspect_plugin(const char *path, const struct carrick_plugin *plugin,
     report->ops_size_core = kind ? kind->size : 0;
     char *name = name_of_file(path);
     void *table = NULL;
-    int status = !name ? plugin_refuse(error, CARRICK_ERR_NO_MEMORY, "no memory")
+    int status = !name ? carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "no memory")
                        : plugin_check(path, name, plugin, &kind, &table, report->missing_optional,
                                       sizeof(report->missing_optional), error);
     free(name);
@@ -326,7 +329,7 @@ int module_inspect(const char *path, struct module_report *report, struct carric
     char *with_slash = NULL;
     // Without a slash the dynamic linker would search its own directories.
     if (asprintf(&with_slash, "%s%s", strchr(path, '/') ? "" : "./", path) < 0)
-        return plugin_refuse(error, CARRICK_ERR_NO_MEMORY, "no memory");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "no memory");
     int status = inspect(with_slash, report, error);
     free(with_slash);
     return status;

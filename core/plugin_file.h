@@ -27,10 +27,6 @@ int plugin_check(const char *where, const char *file_name, const struct carrick_
                  const struct plugin_kind **kind, void **table, char *optional,
                  size_t optional_size, struct carrick_error *error);
 
-// Fills error, which may be NULL, and returns status.
-int plugin_refuse(struct carrick_error *error, int status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
 // The end of a long path, so that there is room for the reason in an error's text.
 const char *plugin_path_end(const char *path);
 

@@ -4,13 +4,14 @@
 #include "daemon/env_file.h"
 #include "daemon/env_file_internal.h"
 
+#include <carrick/error.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,27 +24,12 @@
 
 // ---- opening
 
-static int refuse(struct carrick_error *error, int status, int cause, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-
-static int refuse(struct carrick_error *error, int status, int cause, const char *format, ...)
-{
-    va_list arguments;
-
-    error->status = status;
-    error->sys_errno = cause;
-    va_start(arguments, format);
-    vsnprintf(error->text, sizeof(error->text), format, arguments);
-    va_end(arguments);
-    return status;
-}
-
 static int refuse_errno(struct carrick_error *error, const char *path, const char *what)
 {
     int cause = errno;
 
-    return refuse(error, CARRICK_ERR_SYSTEM, cause, "%s cannot be %s: %s", path, what,
-                  strerror(cause));
+    return carrick_error_set(error, CARRICK_ERR_SYSTEM, cause, "", "%s cannot be %s: %s", path,
+                             what, strerror(cause));
 }
 
 static int file_descriptor(const char *path, uint32_t flags, bool *created)
@@ -71,9 +57,9 @@ static int not_opened(const char *path, uint32_t flags, struct carrick_error *er
     if (cause == ENOENT && (flags & CARRICK_FILE_CREATE) && length > 0 && length < PATH_MAX) {
         snprintf(directory, sizeof(directory), "%.*s", length, path);
         if (access(directory, F_OK) != 0)
-            return refuse(error, CARRICK_ERR_SYSTEM, cause,
-                          "there is no directory %s for %s: mkdir -p %s", directory, slash + 1,
-                          directory);
+            return carrick_error_set(error, CARRICK_ERR_SYSTEM, cause, "",
+                                     "there is no directory %s for %s: mkdir -p %s", directory,
+                                     slash + 1, directory);
     }
     errno = cause;
     return refuse_errno(error, path, "opened");
@@ -92,8 +78,9 @@ int env_file_take(const char *path, uint32_t flags, bool *created, int *out,
         close(fd);
         errno = cause;
         if (cause == EWOULDBLOCK)
-            return refuse(error, CARRICK_ERR_EXISTS, cause,
-                          "%s is in use by another process: is a second daemon running?", path);
+            return carrick_error_set(error, CARRICK_ERR_EXISTS, cause, "",
+                                     "%s is in use by another process: is a second daemon running?",
+                                     path);
         return refuse_errno(error, path, "locked");
     }
     *out = fd;
@@ -114,14 +101,15 @@ static int file_fit(int fd, const char *path, uint32_t flags, uint64_t bytes,
     if (fstat(fd, &st) || file_length(fd, &st, &info->bytes))
         return refuse_errno(error, path, "measured");
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-        return refuse(error, CARRICK_ERR_NOT_SUPPORTED, 0,
-                      "%s is neither a file nor a block device", path);
+        return carrick_error_set(error, CARRICK_ERR_NOT_SUPPORTED, 0, "",
+                                 "%s is neither a file nor a block device", path);
     info->kind = S_ISBLK(st.st_mode) ? CARRICK_FILE_BLOCK_DEVICE : CARRICK_FILE_REGULAR;
     if (info->bytes >= bytes)
         return CARRICK_OK;
     if (!S_ISREG(st.st_mode) || !(flags & CARRICK_FILE_CREATE))
-        return refuse(error, CARRICK_ERR_BOUNDS, 0,
-                      "%s has %" PRIu64 " bytes, %" PRIu64 " are needed", path, info->bytes, bytes);
+        return carrick_error_set(error, CARRICK_ERR_BOUNDS, 0, "",
+                                 "%s has %" PRIu64 " bytes, %" PRIu64 " are needed", path,
+                                 info->bytes, bytes);
     if (ftruncate(fd, (off_t)bytes))
         return refuse_errno(error, path, "made longer");
     info->bytes = bytes;

@@ -16,15 +16,14 @@
 #include "daemon/env_file.h"
 #include "daemon/env_uv.h"
 
+#include <carrick/error.h>
+
 static int refuse(struct carrick_error *error, int status, const char *path, const char *what)
 {
-    error->status = status;
-    error->sys_errno = status == CARRICK_ERR_SYSTEM ? errno : 0;
-    if (status == CARRICK_ERR_SYSTEM)
-        snprintf(error->text, sizeof(error->text), "%s %s: %s", path, what, strerror(errno));
-    else
-        snprintf(error->text, sizeof(error->text), "%s %s", path, what);
-    return status;
+    int cause = status == CARRICK_ERR_SYSTEM ? errno : 0;
+
+    return carrick_error_set(error, status, cause, "", "%s %s%s%s", path, what, cause ? ": " : "",
+                             cause ? strerror(cause) : "");
 }
 
 static int kind_find(int fd, const char *path, uint32_t *kind, struct carrick_error *error)

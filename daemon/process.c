@@ -16,6 +16,8 @@
 
 #include "core/host.h"
 
+#include <carrick/error.h>
+
 static void start(struct process *process);
 static void process_free(struct process *process);
 
@@ -280,9 +282,9 @@ int process_add(struct process *process, struct carrick_client *client, struct c
     } else {
         int cause = process->pid ? EBUSY : process_launch(process);
         if (cause) {
-            snprintf(error->text, sizeof(error->text), "%.150s cannot be run as a process: %.60s",
-                     process->all->program, strerror(cause));
-            error->sys_errno = cause;
+            carrick_error_set(error, CARRICK_ERR_SYSTEM, cause, "",
+                              "%.150s cannot be run as a process: %.60s", process->all->program,
+                              strerror(cause));
             if (--process->client_count == 0)
                 process_free(process);
             return CARRICK_ERR_SYSTEM;

@@ -3,6 +3,8 @@
 // Making a connection, and its end.
 #include "lib/block_internal.h"
 
+#include <carrick/error.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -29,11 +31,8 @@ static int64_t now_ms(void)
 static int refuse(struct carrick_error *error, int status, int sys_errno, const char *what,
                   const char *path)
 {
-    error->status = status;
-    error->sys_errno = sys_errno;
-    snprintf(error->text, sizeof(error->text), "%s %s%s%s", what, path, sys_errno ? ": " : "",
-             sys_errno ? strerror(sys_errno) : "");
-    return status;
+    return carrick_error_set(error, status, sys_errno, "", "%s %s%s%s", what, path,
+                             sys_errno ? ": " : "", sys_errno ? strerror(sys_errno) : "");
 }
 
 static const char *hint(int cause)

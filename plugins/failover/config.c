@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config.h"
 
+#include <carrick/error.h>
+
 #include <json-c/json.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,26 +15,12 @@ const char *fo_hook_step_name(enum hook_step step)
     return step < HOOK_STEP_COUNT ? names[step] : "?";
 }
 
-static int refuse(struct carrick_error *error, const char *pointer, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int refuse(struct carrick_error *error, const char *pointer, const char *format, ...)
-{
-    va_list arguments;
-
-    error->status = CARRICK_ERR_CONFIG;
-    snprintf(error->pointer, sizeof error->pointer, "%s", pointer);
-    va_start(arguments, format);
-    vsnprintf(error->text, sizeof error->text, format, arguments);
-    va_end(arguments);
-    return CARRICK_ERR_CONFIG;
-}
-
 static int read_profile(const char *name, const char *pointer, struct config *config,
                         struct carrick_error *error)
 {
     if (fo_timers_profile(name, &config->timers) != CARRICK_OK)
-        return refuse(error, pointer, "expected \"default\" or \"fast\", found \"%.40s\"", name);
+        return carrick_error_config(error, pointer,
+                                    "expected \"default\" or \"fast\", found \"%.40s\"", name);
     snprintf(config->profile, sizeof config->profile, "%s", name);
     return CARRICK_OK;
 }
@@ -47,12 +34,13 @@ static int read_timer(const char *key, struct json_object *value, struct config 
 
     snprintf(pointer, sizeof pointer, "/timers/%.60s", key);
     if (field == NULL)
-        return refuse(
+        return carrick_error_config(
             error, pointer,
             "no timer of failover is called '%.60s'; 'carrick failover timers' lists them", key);
     if (!json_object_is_type(value, json_type_int) || ms < 5 || ms > 3600000)
-        return refuse(error, pointer, "%s wants whole milliseconds from 5 to 3600000, not %.60s",
-                      key, json_object_to_json_string(value));
+        return carrick_error_config(error, pointer,
+                                    "%s wants whole milliseconds from 5 to 3600000, not %.60s", key,
+                                    json_object_to_json_string(value));
     *field = (uint32_t)ms;
     return CARRICK_OK;
 }
@@ -66,12 +54,14 @@ static int read_timers(struct json_object *value, struct config *config,
     if (json_object_is_type(value, json_type_string))
         return read_profile(json_object_get_string(value), "/timers", config, error);
     if (!json_object_is_type(value, json_type_object))
-        return refuse(error, "/timers",
-                      "expected \"default\", \"fast\" or an object of single timers, found %.60s",
-                      json_object_to_json_string(value));
+        return carrick_error_config(
+            error, "/timers",
+            "expected \"default\", \"fast\" or an object of single timers, found %.60s",
+            json_object_to_json_string(value));
     if (json_object_object_get_ex(value, "profile", &profile)) {
         if (!json_object_is_type(profile, json_type_string))
-            return refuse(error, "/timers/profile", "expected \"default\" or \"fast\"");
+            return carrick_error_config(error, "/timers/profile",
+                                        "expected \"default\" or \"fast\"");
         status = read_profile(json_object_get_string(profile), "/timers/profile", config, error);
     }
     json_object_object_foreach(value, key, timer)
@@ -91,10 +81,10 @@ static int read_hook(const char *name, struct json_object *value, struct hook_co
     snprintf(pointer, sizeof pointer, "/hooks/%.60s", name);
     if (!json_object_is_type(value, json_type_array) || json_object_array_length(value) == 0 ||
         json_object_array_length(value) > HOOK_WORDS_MAX)
-        return refuse(error, pointer,
-                      "expected a command as an array of 1 to %u words, such as "
-                      "[\"/usr/local/sbin/move-address\", \"up\"]",
-                      HOOK_WORDS_MAX);
+        return carrick_error_config(error, pointer,
+                                    "expected a command as an array of 1 to %u words, such as "
+                                    "[\"/usr/local/sbin/move-address\", \"up\"]",
+                                    HOOK_WORDS_MAX);
     count = json_object_array_length(value);
     for (size_t i = 0; i < count; i++) {
         struct json_object *word = json_object_array_get_idx(value, i);
@@ -102,13 +92,13 @@ static int read_hook(const char *name, struct json_object *value, struct hook_co
         snprintf(pointer, sizeof pointer, "/hooks/%.60s/%zu", name, i);
         if (!json_object_is_type(word, json_type_string) ||
             json_object_get_string_len(word) >= (int)HOOK_WORD_BYTES)
-            return refuse(error, pointer, "expected a word of at most %u bytes",
-                          HOOK_WORD_BYTES - 1);
+            return carrick_error_config(error, pointer, "expected a word of at most %u bytes",
+                                        HOOK_WORD_BYTES - 1);
         snprintf(hook->word[i], HOOK_WORD_BYTES, "%s", json_object_get_string(word));
     }
     if (hook->word[0][0] != '/')
-        return refuse(error, pointer, "a command begins with an absolute path, not '%.100s'",
-                      hook->word[0]);
+        return carrick_error_config(
+            error, pointer, "a command begins with an absolute path, not '%.100s'", hook->word[0]);
     hook->words = (unsigned)count;
     return CARRICK_OK;
 }
@@ -116,7 +106,7 @@ static int read_hook(const char *name, struct json_object *value, struct hook_co
 static int read_hooks(struct json_object *value, struct config *config, struct carrick_error *error)
 {
     if (!json_object_is_type(value, json_type_object))
-        return refuse(error, "/hooks", "expected an object of commands");
+        return carrick_error_config(error, "/hooks", "expected an object of commands");
     json_object_object_foreach(value, key, command)
     {
         int status = CARRICK_ERR_NOT_FOUND;
@@ -127,10 +117,11 @@ static int read_hooks(struct json_object *value, struct config *config, struct c
                 status = read_hook(key, command, &config->hooks[step], error);
         snprintf(pointer, sizeof pointer, "/hooks/%.60s", key);
         if (status == CARRICK_ERR_NOT_FOUND)
-            return refuse(error, pointer,
-                          "there is no step '%.60s'; there are lost, takeover, serving, stopped, "
-                          "alone and protected",
-                          key);
+            return carrick_error_config(
+                error, pointer,
+                "there is no step '%.60s'; there are lost, takeover, serving, stopped, "
+                "alone and protected",
+                key);
         if (status != CARRICK_OK)
             return status;
     }
@@ -144,8 +135,9 @@ static int read_loss(struct json_object *value, struct config *config, struct ca
 
     config->go_on = strcmp(text, "continue") == 0;
     if (!config->go_on && strcmp(text, "hold") != 0)
-        return refuse(error, "/on_mirror_loss", "expected \"hold\" or \"continue\", found %.60s",
-                      json_object_to_json_string(value));
+        return carrick_error_config(error, "/on_mirror_loss",
+                                    "expected \"hold\" or \"continue\", found %.60s",
+                                    json_object_to_json_string(value));
     return CARRICK_OK;
 }
 
@@ -157,8 +149,9 @@ static int read_driver(struct json_object *value, struct config *config,
 
     config->stay = strcmp(text, "stay") == 0;
     if (!config->stay && strcmp(text, "shift") != 0)
-        return refuse(error, "/on_driver_failure", "expected \"shift\" or \"stay\", found %.60s",
-                      json_object_to_json_string(value));
+        return carrick_error_config(error, "/on_driver_failure",
+                                    "expected \"shift\" or \"stay\", found %.60s",
+                                    json_object_to_json_string(value));
     return CARRICK_OK;
 }
 
@@ -166,7 +159,7 @@ static int read_section(struct json_object *section, struct config *config,
                         struct carrick_error *error)
 {
     if (!json_object_is_type(section, json_type_object))
-        return refuse(error, "", "failover wants an object");
+        return carrick_error_config(error, "", "failover wants an object");
     json_object_object_foreach(section, key, value)
     {
         char pointer[128];
@@ -182,10 +175,11 @@ static int read_section(struct json_object *section, struct config *config,
         else if (strcmp(key, "hooks") == 0)
             status = read_hooks(value, config, error);
         else
-            status = refuse(error, pointer,
-                            "failover does not know '%.60s'; it has timers, on_mirror_loss, "
-                            "on_driver_failure and hooks",
-                            key);
+            status = carrick_error_config(
+                error, pointer,
+                "failover does not know '%.60s'; it has timers, on_mirror_loss, "
+                "on_driver_failure and hooks",
+                key);
         if (status != CARRICK_OK)
             return status;
     }

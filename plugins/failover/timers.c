@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "timers.h"
 
+#include <carrick/error.h>
+
 #include <stdio.h>
 #include <string.h>
 
@@ -119,18 +121,16 @@ int fo_timers_check(const struct timers *timers, struct carrick_error *error)
         const struct rule *rule = &rules[i];
         uint32_t less = *fo_timers_field(&copy, rule->less),
                  more = *fo_timers_field(&copy, rule->more);
-        char times[32] = "";
+        char pointer[sizeof error->pointer], times[32] = "";
 
         if (more >= (uint64_t)less * rule->factor)
             continue;
         if (rule->factor > 1)
             snprintf(times, sizeof times, "%u times ", rule->factor);
-        error->status = CARRICK_ERR_CONFIG;
-        snprintf(error->pointer, sizeof error->pointer, "/timers/%s", rule->more);
-        snprintf(error->text, sizeof error->text,
-                 "%s is %u and %s is %u, but %s must be at least %s%s: %s", rule->more, more,
-                 rule->less, less, rule->more, times, rule->less, rule->reason);
-        return CARRICK_ERR_CONFIG;
+        snprintf(pointer, sizeof pointer, "/timers/%s", rule->more);
+        return carrick_error_config(
+            error, pointer, "%s is %u and %s is %u, but %s must be at least %s%s: %s", rule->more,
+            more, rule->less, less, rule->more, times, rule->less, rule->reason);
     }
     return CARRICK_OK;
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nvram.h"
 
+#include <carrick/error.h>
+
 #include <json-c/json.h>
 #include <assert.h>
 #include <stdarg.h>
@@ -14,20 +16,6 @@ enum { DEPTH_MAX = 8 };
 #define RING_BYTES_MAX (1ull << 40)
 #define RING_BYTES_STEP 4096
 #define RING_BYTES_HUGE (2ull << 20)
-
-int nv_error(struct carrick_error *error, int status, const char *pointer, const char *format, ...)
-{
-    va_list ap;
-
-    if (error == NULL)
-        return status;
-    error->status = status;
-    snprintf(error->pointer, sizeof error->pointer, "%s", pointer);
-    va_start(ap, format);
-    vsnprintf(error->text, sizeof error->text, format, ap);
-    va_end(ap);
-    return status;
-}
 
 const char *nv_level_name(uint32_t level)
 {
@@ -71,14 +59,14 @@ static int wrong(const struct group_parse *parse, const char *key, const char *f
 
 static int wrong(const struct group_parse *parse, const char *key, const char *format, ...)
 {
-    char pointer[128], text[256];
+    char pointer[128];
     va_list ap;
 
     snprintf(pointer, sizeof pointer, "%s%s%.48s", parse->pointer, key[0] != '\0' ? "/" : "", key);
     va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
+    carrick_error_set_v(parse->error, CARRICK_ERR_CONFIG, 0, pointer, format, ap);
     va_end(ap);
-    return nv_error(parse->error, CARRICK_ERR_CONFIG, pointer, "%s", text);
+    return CARRICK_ERR_CONFIG;
 }
 
 static int take_name(const struct group_parse *parse, const char *key, struct json_object *value,
@@ -262,17 +250,17 @@ static int groups_parse(struct json_object *section, const char *node, struct nv
         (void)value;
         snprintf(pointer, sizeof pointer, "/%.60s", key);
         if (strcmp(key, "groups") != 0)
-            return nv_error(error, CARRICK_ERR_CONFIG, pointer,
-                            "is no key of nvram_shadow; it has: groups");
+            return carrick_error_config(error, pointer,
+                                        "is no key of nvram_shadow; it has: groups");
     }
     if (!json_object_object_get_ex(section, "groups", &groups))
-        return nv_error(error, CARRICK_ERR_CONFIG, "", "\"groups\" is missing: the list of groups");
+        return carrick_error_config(error, "", "\"groups\" is missing: the list of groups");
     if (!json_object_is_type(groups, json_type_array))
-        return nv_error(error, CARRICK_ERR_CONFIG, "/groups", "must be a list of groups");
+        return carrick_error_config(error, "/groups", "must be a list of groups");
     count = json_object_array_length(groups);
     if (count == 0 || count > NV_GROUPS_MAX)
-        return nv_error(error, CARRICK_ERR_CONFIG, "/groups", "has %zu groups, must have 1 to %d",
-                        count, NV_GROUPS_MAX);
+        return carrick_error_config(error, "/groups", "has %zu groups, must have 1 to %d", count,
+                                    NV_GROUPS_MAX);
     for (uint32_t i = 0; status == CARRICK_OK && i < count; i++)
         status = group_parse(json_object_array_get_idx(groups, i), i, node, config, error);
     config->count = (uint32_t)count;
@@ -308,14 +296,14 @@ int nv_config_parse(const char *text, const char *node, struct nv_config *config
 
     memset(config, 0, sizeof *config);
     if (tokener == NULL)
-        return nv_error(error, CARRICK_ERR_NO_MEMORY, "", "out of memory");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
     section = json_tokener_parse_ex(tokener, text, (int)strlen(text) + 1);
     if (json_tokener_get_error(tokener) != json_tokener_success)
-        status = nv_error(error, CARRICK_ERR_CONFIG, "", "not JSON: %s",
-                          json_tokener_error_desc(json_tokener_get_error(tokener)));
+        status = carrick_error_config(error, "", "not JSON: %s",
+                                      json_tokener_error_desc(json_tokener_get_error(tokener)));
     else if (!json_object_is_type(section, json_type_object))
-        status = nv_error(error, CARRICK_ERR_CONFIG, "", "must be an object with \"groups\"");
+        status = carrick_error_config(error, "", "must be an object with \"groups\"");
     else
         status = groups_parse(section, node, config, error);
     if (status == CARRICK_OK)

@@ -3,6 +3,8 @@
 // This node's copy: opening it, what its head bears, its promise, cutting it.
 #include "nvram.h"
 
+#include <carrick/error.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +33,9 @@ static int region_get(struct carrick_log *log, struct carrick_error *error)
             config->backing == NV_BACKING_FILE ? CARRICK_LEVEL_PERSISTENT : CARRICK_LEVEL_VOLATILE;
         status = host->region_create(host, nv_copy_bytes(config), &log->region);
         if (status != CARRICK_OK)
-            nv_error(error, status, "", "group \"%s\": no memory for a log of %llu bytes",
-                     config->name, (unsigned long long)nv_copy_bytes(config));
+            carrick_error_set(error, status, 0, "",
+                              "group \"%s\": no memory for a log of %llu bytes", config->name,
+                              (unsigned long long)nv_copy_bytes(config));
         return status;
     }
     status =
@@ -55,15 +58,15 @@ int nv_copy_open(struct carrick_log *log, struct carrick_error *error)
         return status;
     if (log->level < config->level) {
         snprintf(pointer, sizeof pointer, "/groups/%u/level", log->index);
-        return nv_error(error, CARRICK_ERR_CONFIG, pointer,
-                        "\"%s\" is asked for, but %s gives \"%s\" only",
-                        nv_level_name(config->level), config->path, nv_level_name(log->level));
+        return carrick_error_config(error, pointer, "\"%s\" is asked for, but %s gives \"%s\" only",
+                                    nv_level_name(config->level), config->path,
+                                    nv_level_name(log->level));
     }
     log->memory = nv_host(log)->region_ptr(log->region);
     log->ring_at = nv_ring_at_of(config);
     marks = calloc(nv_ring_mark_count(config->ring_bytes), sizeof *marks);
     if (marks == NULL)
-        return nv_error(error, CARRICK_ERR_NO_MEMORY, "", "out of memory");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
     nv_ring_init(&log->ring, log->memory + log->ring_at, config->ring_bytes, marks);
     log->condition = CARRICK_LOG_SCANNING;
     if (nv_syncs(log)) {

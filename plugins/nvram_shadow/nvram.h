@@ -356,8 +356,6 @@ void nv_log(const struct carrick_log *log, int level, const char *format, ...)
 // config.c
 int nv_config_parse(const char *text, const char *node, struct nv_config *config,
                     struct carrick_error *error);
-int nv_error(struct carrick_error *error, int status, const char *pointer, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
 const char *nv_level_name(uint32_t level);
 
 // copy.c

@@ -7,6 +7,8 @@
 // head that no longer counts it is synced. Records that were cut are void by the head's limit before they are wiped.
 #include "nvram.h"
 
+#include <carrick/error.h>
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,7 +117,7 @@ int nv_persist_open(struct carrick_log *log, struct carrick_error *error)
         return status;
     persist->staging = aligned_alloc(NV_PAGE, NV_PAGE);
     if (persist->staging == NULL)
-        return nv_error(error, CARRICK_ERR_NO_MEMORY, "", "out of memory");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
     memset(persist->staging, 0, NV_PAGE);
     return base->timer_create(base, retry_fired, log, &persist->retry);
 }

@@ -5,6 +5,8 @@
 // use unless the partner's copy is shadow when the session is brought up.
 #include "nvram.h"
 
+#include <carrick/error.h>
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +59,7 @@ static int log_make(struct carrick_client *client, uint32_t index, struct carric
     if (status == CARRICK_OK)
         status = nv_barrier_create(log);
     if (status != CARRICK_OK)
-        return nv_error(error, status, "", "out of memory");
+        return carrick_error_set(error, status, 0, "", "out of memory");
     status = nv_copy_open(log, error);
     if (status == CARRICK_OK && log->loading)
         nv_persist_load(log);
@@ -75,9 +77,9 @@ static int homes_check(const struct carrick_client *client, struct carrick_error
         if (strcmp(home, base->node) == 0 || strcmp(home, base->partner) == 0)
             continue;
         snprintf(pointer, sizeof pointer, "/groups/%u/home", i);
-        return nv_error(error, CARRICK_ERR_CONFIG, pointer,
-                        "\"%s\" is neither this node, \"%s\", nor its partner, \"%s\"", home,
-                        base->node, base->partner);
+        return carrick_error_config(error, pointer,
+                                    "\"%s\" is neither this node, \"%s\", nor its partner, \"%s\"",
+                                    home, base->node, base->partner);
     }
     return CARRICK_OK;
 }
@@ -89,7 +91,7 @@ static int create(const struct carrick_client_host *host, const char *config,
     int status;
 
     if (client == NULL)
-        return nv_error(error, CARRICK_ERR_NO_MEMORY, "", "out of memory");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
     client->host = host;
     status = nv_config_parse(config, host->base->node, &client->config, error);
     if (status == CARRICK_OK)
@@ -97,14 +99,15 @@ static int create(const struct carrick_client_host *host, const char *config,
     if (status == CARRICK_OK) {
         client->logs = calloc(client->config.count, sizeof *client->logs);
         if (client->logs == NULL)
-            status = nv_error(error, CARRICK_ERR_NO_MEMORY, "", "out of memory");
+            status = carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
     }
     for (uint32_t i = 0; status == CARRICK_OK && i < client->config.count; i++)
         status = log_make(client, i, error);
     if (status == CARRICK_OK) {
         status = host->service_offer(host, CARRICK_LOG_SERVICE, &nv_log_ops, client);
         if (status != CARRICK_OK)
-            nv_error(error, status, "", "another client offers the service \"log\" already");
+            carrick_error_set(error, status, 0, "",
+                              "another client offers the service \"log\" already");
     }
     if (status != CARRICK_OK) {
         destroy(client);

@@ -2,29 +2,13 @@
 #include "config.h"
 #include "front.h"
 
+#include <carrick/error.h>
+
 #include <json-c/json.h>
 
 #include <assert.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-static int wrong(struct carrick_error *error, const char *pointer, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int wrong(struct carrick_error *error, const char *pointer, const char *format, ...)
-{
-    va_list ap;
-
-    if (error == NULL)
-        return CARRICK_ERR_CONFIG;
-    error->status = CARRICK_ERR_CONFIG;
-    snprintf(error->pointer, sizeof error->pointer, "%s", pointer);
-    va_start(ap, format);
-    vsnprintf(error->text, sizeof error->text, format, ap);
-    va_end(ap);
-    return CARRICK_ERR_CONFIG;
-}
 
 static int read_text(struct json_object *value, const char *pointer, char *text, size_t room,
                      struct carrick_error *error)
@@ -33,8 +17,9 @@ static int read_text(struct json_object *value, const char *pointer, char *text,
 
     if (!json_object_is_type(value, json_type_string) || string[0] == '\0' ||
         strlen(string) >= room || strlen(string) != (size_t)json_object_get_string_len(value))
-        return wrong(error, pointer, "a text of 1 to %zu bytes is expected here, not %.80s",
-                     room - 1, json_object_to_json_string(value));
+        return carrick_error_config(error, pointer,
+                                    "a text of 1 to %zu bytes is expected here, not %.80s",
+                                    room - 1, json_object_to_json_string(value));
     snprintf(text, room, "%s", string);
     return CARRICK_OK;
 }
@@ -48,9 +33,9 @@ static int read_name(struct json_object *value, const char *pointer, char *name,
     if (status == CARRICK_OK &&
         name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")] !=
             '\0')
-        return wrong(error, pointer,
-                     "a name of letters, digits, _ . and - is expected here, not %.80s",
-                     json_object_to_json_string(value));
+        return carrick_error_config(
+            error, pointer, "a name of letters, digits, _ . and - is expected here, not %.80s",
+            json_object_to_json_string(value));
     return status;
 }
 
@@ -61,9 +46,9 @@ static int read_number(struct json_object *value, const char *pointer, uint64_t 
 
     if (!json_object_is_type(value, json_type_int) || read < 0 || (uint64_t)read < min ||
         (uint64_t)read > max)
-        return wrong(error, pointer, "a whole number from %llu to %llu is expected here, not %.80s",
-                     (unsigned long long)min, (unsigned long long)max,
-                     json_object_to_json_string(value));
+        return carrick_error_config(
+            error, pointer, "a whole number from %llu to %llu is expected here, not %.80s",
+            (unsigned long long)min, (unsigned long long)max, json_object_to_json_string(value));
     *number = (uint64_t)read;
     return CARRICK_OK;
 }
@@ -80,7 +65,8 @@ static int read_path(struct json_object *value, const char *node, const char *po
     if (status != CARRICK_OK)
         return status;
     if (raw[0] != '/')
-        return wrong(error, pointer, "an absolute path is expected here, not %.80s", raw);
+        return carrick_error_config(error, pointer, "an absolute path is expected here, not %.80s",
+                                    raw);
     if (node == NULL)
         node = "";
     for (const char *at = raw; *at != '\0';) {
@@ -88,7 +74,8 @@ static int read_path(struct json_object *value, const char *node, const char *po
         size_t length = is_node ? strlen(node) : 1;
 
         if (used + length >= room)
-            return wrong(error, pointer, "the path is too long: at most %zu bytes fit", room - 1);
+            return carrick_error_config(error, pointer,
+                                        "the path is too long: at most %zu bytes fit", room - 1);
         memcpy(path + used, is_node ? node : at, length);
         used += length;
         at += is_node || is_percent ? 2 : 1;
@@ -110,18 +97,19 @@ static int read_shelf_key(const char *key, struct json_object *value, const char
     if (strcmp(key, "bytes") == 0) {
         int status = read_number(value, pointer, 4096, SHELF_BYTES_MAX, &shelf->bytes, error);
         if (status == CARRICK_OK && shelf->bytes % 4096 != 0)
-            return wrong(error, pointer, "a multiple of 4096 is expected here, not %llu",
-                         (unsigned long long)shelf->bytes);
+            return carrick_error_config(error, pointer,
+                                        "a multiple of 4096 is expected here, not %llu",
+                                        (unsigned long long)shelf->bytes);
         return status;
     }
     if (strcmp(key, "new") == 0) {
         if (!json_object_is_type(value, json_type_boolean))
-            return wrong(error, pointer, "true or false is expected here");
+            return carrick_error_config(error, pointer, "true or false is expected here");
         shelf->added = json_object_get_boolean(value);
         return CARRICK_OK;
     }
-    return wrong(error, pointer,
-                 "a shelf has no key '%.60s'; it has name, group, path, bytes and new", key);
+    return carrick_error_config(
+        error, pointer, "a shelf has no key '%.60s'; it has name, group, path, bytes and new", key);
 }
 
 static int check_shelf(const struct shelf_config *config, const struct shelf_config_shelf *shelf,
@@ -129,14 +117,15 @@ static int check_shelf(const struct shelf_config *config, const struct shelf_con
 {
     if (shelf->name[0] == '\0' || shelf->group[0] == '\0' || shelf->path[0] == '\0' ||
         shelf->bytes == 0)
-        return wrong(error, pointer, "a shelf needs all of name, group, path and bytes");
+        return carrick_error_config(error, pointer,
+                                    "a shelf needs all of name, group, path and bytes");
     for (const struct shelf_config_shelf *other = config->shelves; other != shelf; other++) {
         if (strcmp(other->name, shelf->name) == 0)
-            return wrong(error, pointer, "there is another shelf named %s: names must differ",
-                         shelf->name);
+            return carrick_error_config(
+                error, pointer, "there is another shelf named %s: names must differ", shelf->name);
         if (strcmp(other->path, shelf->path) == 0)
-            return wrong(error, pointer, "shelf %s has the same path: each needs its own",
-                         other->name);
+            return carrick_error_config(
+                error, pointer, "shelf %s has the same path: each needs its own", other->name);
     }
     return CARRICK_OK;
 }
@@ -147,17 +136,17 @@ static int read_shelves(struct json_object *array, const char *node, struct shel
     char pointer[128];
 
     if (!json_object_is_type(array, json_type_array))
-        return wrong(error, "/shelves", "an array of shelves is expected here");
+        return carrick_error_config(error, "/shelves", "an array of shelves is expected here");
     if (json_object_array_length(array) > SHELF_SHELVES_MAX)
-        return wrong(error, "/shelves", "at most %u shelves are possible, not %zu",
-                     SHELF_SHELVES_MAX, json_object_array_length(array));
+        return carrick_error_config(error, "/shelves", "at most %u shelves are possible, not %zu",
+                                    SHELF_SHELVES_MAX, json_object_array_length(array));
     for (uint32_t i = 0; i < json_object_array_length(array); i++) {
         struct json_object *entry = json_object_array_get_idx(array, i);
         struct shelf_config_shelf *shelf = &config->shelves[i];
 
         snprintf(pointer, sizeof pointer, "/shelves/%u", i);
         if (!json_object_is_type(entry, json_type_object))
-            return wrong(error, pointer, "an object is expected here");
+            return carrick_error_config(error, pointer, "an object is expected here");
         json_object_object_foreach(entry, key, value)
         {
             snprintf(pointer, sizeof pointer, "/shelves/%u/%.64s", i, key);
@@ -184,8 +173,9 @@ static int read_flush(struct json_object *value, struct shelf_config *config,
         config->flush_memory = strcmp(text, "memory") == 0;
         return CARRICK_OK;
     }
-    return wrong(error, "/flush", "\"memory\" or \"persistent\" is expected here, not %.80s",
-                 json_object_to_json_string(value));
+    return carrick_error_config(error, "/flush",
+                                "\"memory\" or \"persistent\" is expected here, not %.80s",
+                                json_object_to_json_string(value));
 }
 
 static int read_count(struct json_object *value, const char *pointer, uint32_t min, uint32_t max,
@@ -215,8 +205,8 @@ static int read_key(const char *key, struct json_object *value, const char *node
             read_count(value, pointer, 1, FRONT_REQUESTS_MAX, &config->connection_requests, error);
         if (status == CARRICK_OK &&
             (config->connection_requests & (config->connection_requests - 1)) != 0)
-            return wrong(error, pointer, "a power of two is expected here, not %u",
-                         config->connection_requests);
+            return carrick_error_config(error, pointer, "a power of two is expected here, not %u",
+                                        config->connection_requests);
         return status;
     }
     if (strcmp(key, "flush") == 0)
@@ -229,17 +219,18 @@ static int read_key(const char *key, struct json_object *value, const char *node
         return read_number(value, pointer, 0, INT64_MAX, &config->catchup_bytes_per_second, error);
     if (strcmp(key, "shelves") == 0)
         return read_shelves(value, node, config, error);
-    return wrong(error, pointer,
-                 "shelf does not know '%.60s'; it has shelves, socket, socket_group, connections, "
-                 "requests, flush, destage_delay_ms, destage_requests, catchup_bytes_per_second",
-                 key);
+    return carrick_error_config(
+        error, pointer,
+        "shelf does not know '%.60s'; it has shelves, socket, socket_group, connections, "
+        "requests, flush, destage_delay_ms, destage_requests, catchup_bytes_per_second",
+        key);
 }
 
 static int read_section(struct json_object *section, const char *node, struct shelf_config *config,
                         struct carrick_error *error)
 {
     if (!json_object_is_type(section, json_type_object))
-        return wrong(error, "", "shelf wants an object");
+        return carrick_error_config(error, "", "shelf wants an object");
     json_object_object_foreach(section, key, value)
     {
         int status = read_key(key, value, node, config, error);
@@ -247,7 +238,7 @@ static int read_section(struct json_object *section, const char *node, struct sh
             return status;
     }
     if (config->count == 0)
-        return wrong(error, "/shelves", "at least one shelf is expected here");
+        return carrick_error_config(error, "/shelves", "at least one shelf is expected here");
     return CARRICK_OK;
 }
 

@@ -3,26 +3,11 @@
 // The service "block": users of shelves, each bound to the term in which this node is owner.
 #include "shelf.h"
 
-#include <stdarg.h>
+#include <carrick/error.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int refuse(struct carrick_error *error, int status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int refuse(struct carrick_error *error, int status, const char *format, ...)
-{
-    va_list ap;
-
-    if (error == NULL)
-        return status;
-    error->status = status;
-    va_start(ap, format);
-    vsnprintf(error->text, sizeof error->text, format, ap);
-    va_end(ap);
-    return status;
-}
 
 static struct shelf *find_shelf(struct carrick_client *client, const char *name)
 {
@@ -38,18 +23,20 @@ static int may_serve(const struct shelf *shelf, struct carrick_error *error)
     const struct carrick_host *base = shelf->client->base;
 
     if (group->role == CARRICK_LOG_SHADOW)
-        return refuse(error, CARRICK_ERR_STATE,
-                      "shelf %s is served by node %s at present, not by %s", shelf->name,
-                      base->partner, base->node);
+        return carrick_error_set(error, CARRICK_ERR_STATE, 0, "",
+                                 "shelf %s is served by node %s at present, not by %s", shelf->name,
+                                 base->partner, base->node);
     if (group->role != CARRICK_LOG_OWNER)
-        return refuse(error, CARRICK_ERR_STATE,
-                      "shelf %s is not served by node %s at present; try %s, or again in a while",
-                      shelf->name, base->node, base->partner);
+        return carrick_error_set(
+            error, CARRICK_ERR_STATE, 0, "",
+            "shelf %s is not served by node %s at present; try %s, or again in a while",
+            shelf->name, base->node, base->partner);
     if (group->strange || group->broken)
-        return refuse(error, CARRICK_ERR_STATE,
-                      "shelf %s cannot be served by node %s: %s; the daemon's log says what to do",
-                      shelf->name, base->node,
-                      group->strange ? "its file is new and empty" : "its log cannot be read");
+        return carrick_error_set(
+            error, CARRICK_ERR_STATE, 0, "",
+            "shelf %s cannot be served by node %s: %s; the daemon's log says what to do",
+            shelf->name, base->node,
+            group->strange ? "its file is new and empty" : "its log cannot be read");
     return CARRICK_OK;
 }
 
@@ -61,8 +48,8 @@ static int block_open(struct carrick_shelves *shelves, const char *name,
     struct shelf *shelf = find_shelf(client, name);
 
     if (shelf == NULL)
-        return refuse(
-            error, CARRICK_ERR_NOT_FOUND,
+        return carrick_error_set(
+            error, CARRICK_ERR_NOT_FOUND, 0, "",
             "there is no shelf named %.31s; the configuration of the client shelf names them",
             name);
     int status = may_serve(shelf, error);
@@ -70,7 +57,8 @@ static int block_open(struct carrick_shelves *shelves, const char *name,
         return status;
     struct carrick_export *export_ = calloc(1, sizeof *export_);
     if (export_ == NULL)
-        return refuse(error, CARRICK_ERR_NO_MEMORY, "there is no memory for another user");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "",
+                                 "there is no memory for another user");
     export_->client = client;
     export_->shelf = shelf;
     memcpy(&export_->user, user,

@@ -3,6 +3,8 @@
 // The wrapper's configuration section. A mistake is reported with a JSON pointer that begins "/config".
 #include "fault.h"
 
+#include <carrick/error.h>
+
 #include <json-c/json.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -51,15 +53,13 @@ const char *fault_kind_name(enum fault_kind kind)
 __attribute__((format(printf, 3, 4))) static int
 refuse(struct carrick_error *error, const char *pointer, const char *format, ...)
 {
+    char place[sizeof error->pointer];
     va_list arguments;
 
-    if (error != NULL) {
-        error->status = CARRICK_ERR_CONFIG;
-        snprintf(error->pointer, sizeof(error->pointer), "/config%s", pointer);
-        va_start(arguments, format);
-        vsnprintf(error->text, sizeof(error->text), format, arguments);
-        va_end(arguments);
-    }
+    snprintf(place, sizeof place, "/config%s", pointer);
+    va_start(arguments, format);
+    carrick_error_set_v(error, CARRICK_ERR_CONFIG, 0, place, format, arguments);
+    va_end(arguments);
     return CARRICK_ERR_CONFIG;
 }
 

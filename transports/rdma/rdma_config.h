@@ -33,8 +33,5 @@ int rdma_settings_parse(const char *text, struct rdma_settings *settings,
                         struct carrick_error *error);
 int rdma_config_check(const char *local, const char *remote, const char *config,
                       struct carrick_error *error);
-// Fills an error, where there is one, and returns status.
-int rdma_error(struct carrick_error *error, int status, int sys_errno, const char *pointer,
-               const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 #endif

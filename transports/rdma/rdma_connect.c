@@ -3,6 +3,8 @@
 // The connecting side: address, route, queue pair, request, reply.
 #include "rdma.h"
 
+#include <carrick/error.h>
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -10,11 +12,11 @@
 static int connect_check(const struct carrick_connect_options *options, struct carrick_error *error)
 {
     if (options->data_bytes > RDMA_PRIVATE_REQUEST)
-        return rdma_error(error, CARRICK_ERR_INVALID, 0, "",
-                          "private data of %u bytes; a request carries at most %d",
-                          options->data_bytes, RDMA_PRIVATE_REQUEST);
+        return carrick_error_set(error, CARRICK_ERR_INVALID, 0, "",
+                                 "private data of %u bytes; a request carries at most %d",
+                                 options->data_bytes, RDMA_PRIVATE_REQUEST);
     if (options->remote == NULL)
-        return rdma_error(error, CARRICK_ERR_INVALID, 0, "", "no section of the partner");
+        return carrick_error_set(error, CARRICK_ERR_INVALID, 0, "", "no section of the partner");
     return CARRICK_OK;
 }
 
@@ -25,25 +27,25 @@ static int start(struct carrick_endpoint *e, struct carrick_error *error)
     uint8_t traffic_class = (uint8_t)d->settings.traffic_class;
 
     if (own.ss_family != e->remote.storage.ss_family)
-        return rdma_error(error, CARRICK_ERR_CONFIG, 0, "/remote/address",
-                          "%s and %s are of different address families", d->local.address,
-                          e->remote.address);
+        return carrick_error_set(error, CARRICK_ERR_CONFIG, 0, "/remote/address",
+                                 "%s and %s are of different address families", d->local.address,
+                                 e->remote.address);
     if (own.ss_family == AF_INET6)
         ((struct sockaddr_in6 *)&own)->sin6_port = 0;
     else
         ((struct sockaddr_in *)&own)->sin_port = 0;
     if (rdma_create_id(d->cm, &e->id, e, RDMA_PS_TCP) != 0) {
         e->id = NULL;
-        return rdma_error(error, CARRICK_ERR_SYSTEM, errno, "", "no connection id: %s",
-                          strerrordesc_np(errno));
+        return carrick_error_set(error, CARRICK_ERR_SYSTEM, errno, "", "no connection id: %s",
+                                 strerrordesc_np(errno));
     }
     if (d->settings.traffic_class != RDMA_TRAFFIC_CLASS_DEFAULT)
         rdma_set_option(e->id, RDMA_OPTION_ID, RDMA_OPTION_ID_TOS, &traffic_class,
                         sizeof traffic_class);
     if (rdma_resolve_addr(e->id, (struct sockaddr *)&own, (struct sockaddr *)&e->remote.storage,
                           (int)e->timeout_ms) != 0)
-        return rdma_error(error, CARRICK_ERR_SYSTEM, errno, "", "no way from %s to %s: %s",
-                          d->local.address, e->remote.address, strerrordesc_np(errno));
+        return carrick_error_set(error, CARRICK_ERR_SYSTEM, errno, "", "no way from %s to %s: %s",
+                                 d->local.address, e->remote.address, strerrordesc_np(errno));
     return CARRICK_OK;
 }
 
@@ -60,18 +62,19 @@ int rdma_endpoint_connect(struct carrick_device *device,
     if (status != CARRICK_OK)
         return status;
     if (device->removed)
-        return rdma_error(error, CARRICK_ERR_STATE, 0, "", "the device is gone");
+        return carrick_error_set(error, CARRICK_ERR_STATE, 0, "", "the device is gone");
     e = rdma_endpoint_new(device, RDMA_ADDRESS);
     if (e == NULL)
-        return rdma_error(error, CARRICK_ERR_LIMIT, 0, "",
-                          "the device's completion queue serves %u endpoints, and there are as "
-                          "many",
-                          device->endpoints_max);
+        return carrick_error_set(
+            error, CARRICK_ERR_LIMIT, 0, "",
+            "the device's completion queue serves %u endpoints, and there are as "
+            "many",
+            device->endpoints_max);
     e->connecting_side = true;
     e->remote = remote;
     status = rdma_endpoint_prepare(e, options);
     if (status != CARRICK_OK)
-        rdma_error(error, status, 0, "", "out of memory");
+        carrick_error_set(error, status, 0, "", "out of memory");
     else
         status = start(e, error);
     if (status != CARRICK_OK) {

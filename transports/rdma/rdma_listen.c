@@ -3,6 +3,8 @@
 // The answering side. Requests that the core has not answered are bounded in number and in time.
 #include "rdma.h"
 
+#include <carrick/error.h>
+
 #include <errno.h>
 #include <string.h>
 
@@ -14,12 +16,12 @@ int rdma_listen_begin(struct carrick_device *device, struct carrick_error *error
     int failed;
 
     if (d->listening)
-        return rdma_error(error, CARRICK_ERR_STATE, 0, "", "the device listens already");
+        return carrick_error_set(error, CARRICK_ERR_STATE, 0, "", "the device listens already");
     if (d->listener == NULL) {
         if (rdma_create_id(d->cm, &d->listener, d, RDMA_PS_TCP) != 0) {
             d->listener = NULL;
-            return rdma_error(error, CARRICK_ERR_SYSTEM, errno, "", "no connection id: %s",
-                              strerrordesc_np(errno));
+            return carrick_error_set(error, CARRICK_ERR_SYSTEM, errno, "", "no connection id: %s",
+                                     strerrordesc_np(errno));
         }
         if (rdma_bind_addr(d->listener, (struct sockaddr *)&d->local.storage) != 0 ||
             rdma_listen(d->listener, BACKLOG) != 0) {
@@ -27,12 +29,13 @@ int rdma_listen_begin(struct carrick_device *device, struct carrick_error *error
             // It never listened: it ends at once.
             rdma_destroy_id(d->listener);
             d->listener = NULL;
-            return rdma_error(error, CARRICK_ERR_SYSTEM, failed, "/local/port",
-                              "cannot listen at %s port %u: %s%s", d->local.address, d->local.port,
-                              strerrordesc_np(failed),
-                              failed == EADDRINUSE
-                                  ? "; another process or another manager has this address and port"
-                                  : "");
+            return carrick_error_set(
+                error, CARRICK_ERR_SYSTEM, failed, "/local/port",
+                "cannot listen at %s port %u: %s%s", d->local.address, d->local.port,
+                strerrordesc_np(failed),
+                failed == EADDRINUSE
+                    ? "; another process or another manager has this address and port"
+                    : "");
         }
     }
     d->listening = true;

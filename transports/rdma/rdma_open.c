@@ -5,6 +5,8 @@
 // is done.
 #include "rdma.h"
 
+#include <carrick/error.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -22,7 +24,7 @@ int rdma_create(const struct rdma_flavour *flavour, const struct carrick_host *h
     struct carrick_transport *t = malloc(sizeof *t);
 
     if (t == NULL)
-        return rdma_error(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
     *t = (struct carrick_transport){.host = host, .flavour = flavour};
     list_init(&t->opening);
     *transport = t;
@@ -59,31 +61,33 @@ static int no_device(const struct carrick_device *d, struct carrick_error *error
     int failed = errno;
 
     if (failed == ENOMEM || failed == EMFILE || failed == ENFILE)
-        return rdma_error(error, CARRICK_ERR_SYSTEM, failed, "", "no RDMA event channel: %s",
-                          strerrordesc_np(failed));
+        return carrick_error_set(error, CARRICK_ERR_SYSTEM, failed, "", "no RDMA event channel: %s",
+                                 strerrordesc_np(failed));
     if (d->cm == NULL)
-        return rdma_error(error, CARRICK_ERR_NO_DEVICE, failed, "",
-                          "no RDMA device on this node (%s): load its driver and rdma_ucm; "
-                          "`carrick doctor` looks further",
-                          strerrordesc_np(failed));
-    return rdma_error(error, CARRICK_ERR_NO_DEVICE, failed, "/local/address",
-                      "no RDMA device has the address %s (%s); see `rdma link` and `ip address`, "
-                      "or correct the link's section for this node",
-                      d->local.address, failed == 0 ? "none" : strerrordesc_np(failed));
+        return carrick_error_set(error, CARRICK_ERR_NO_DEVICE, failed, "",
+                                 "no RDMA device on this node (%s): load its driver and rdma_ucm; "
+                                 "`carrick doctor` looks further",
+                                 strerrordesc_np(failed));
+    return carrick_error_set(
+        error, CARRICK_ERR_NO_DEVICE, failed, "/local/address",
+        "no RDMA device has the address %s (%s); see `rdma link` and `ip address`, "
+        "or correct the link's section for this node",
+        d->local.address, failed == 0 ? "none" : strerrordesc_np(failed));
 }
 
 static int check_kind(const struct carrick_device *d, const struct ibv_device *found,
                       struct carrick_error *error)
 {
     if (found->transport_type != (int)d->flavour->transport)
-        return rdma_error(error, CARRICK_ERR_NO_DEVICE, 0, "/local/address",
-                          "the device with the address %s, %s, is none for the transport %s; it "
-                          "wants the transport %s",
-                          d->local.address, found->name, d->flavour->name, d->flavour->other);
+        return carrick_error_set(
+            error, CARRICK_ERR_NO_DEVICE, 0, "/local/address",
+            "the device with the address %s, %s, is none for the transport %s; it "
+            "wants the transport %s",
+            d->local.address, found->name, d->flavour->name, d->flavour->other);
     if (d->local.device[0] != '\0' && strcmp(d->local.device, found->name) != 0)
-        return rdma_error(error, CARRICK_ERR_NO_DEVICE, 0, "/local/device",
-                          "the address %s belongs to the device %s, not to %s", d->local.address,
-                          found->name, d->local.device);
+        return carrick_error_set(error, CARRICK_ERR_NO_DEVICE, 0, "/local/device",
+                                 "the address %s belongs to the device %s, not to %s",
+                                 d->local.address, found->name, d->local.device);
     return CARRICK_OK;
 }
 
@@ -114,8 +118,9 @@ static int find(struct carrick_device *d, struct carrick_error *error)
     d->port_number = d->bound->port_num;
     d->context = ibv_open_device(d->bound->verbs->device);
     if (d->context == NULL)
-        return rdma_error(error, CARRICK_ERR_SYSTEM, errno, "", "cannot open the device %s: %s",
-                          d->bound->verbs->device->name, strerrordesc_np(errno));
+        return carrick_error_set(error, CARRICK_ERR_SYSTEM, errno, "",
+                                 "cannot open the device %s: %s", d->bound->verbs->device->name,
+                                 strerrordesc_np(errno));
     return CARRICK_OK;
 }
 
@@ -175,10 +180,10 @@ static int probe_queue_pair(struct carrick_device *d, struct carrick_error *erro
         qp = largest_inline(d);
     }
     if (qp == NULL)
-        return rdma_error(error, CARRICK_ERR_SYSTEM, errno, "",
-                          "the device %s makes no queue pair for %d sends and %d receives: %s",
-                          d->context->device->name, RDMA_POSTED_MAX, RDMA_RECEIVE_DEPTH,
-                          strerrordesc_np(errno));
+        return carrick_error_set(
+            error, CARRICK_ERR_SYSTEM, errno, "",
+            "the device %s makes no queue pair for %d sends and %d receives: %s",
+            d->context->device->name, RDMA_POSTED_MAX, RDMA_RECEIVE_DEPTH, strerrordesc_np(errno));
     ibv_destroy_qp(qp);
     return CARRICK_OK;
 }
@@ -195,15 +200,15 @@ static int make_queue(struct carrick_device *d, struct carrick_error *error)
     if (d->cq != NULL)
         d->pd = ibv_alloc_pd(d->context);
     if (d->pd == NULL)
-        return rdma_error(error, CARRICK_ERR_SYSTEM, errno, "",
-                          "the device %s gives no completion queue of %u entries, or no "
-                          "protection domain: %s",
-                          d->context->device->name, entries, strerrordesc_np(errno));
+        return carrick_error_set(error, CARRICK_ERR_SYSTEM, errno, "",
+                                 "the device %s gives no completion queue of %u entries, or no "
+                                 "protection domain: %s",
+                                 d->context->device->name, entries, strerrordesc_np(errno));
     d->endpoints_max = least((uint32_t)d->cq->cqe / each, RDMA_ENDPOINTS_MAX);
     d->endpoints_max = least(d->endpoints_max, (uint32_t)d->attributes.max_qp);
     d->slots = calloc(d->endpoints_max, sizeof *d->slots);
     if (d->slots == NULL)
-        return rdma_error(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
     return probe_queue_pair(d, error);
 }
 
@@ -213,9 +218,9 @@ static int query(struct carrick_device *d, struct carrick_error *error)
 
     if (ibv_query_device(d->context, &d->attributes) != 0 ||
         ibv_query_port(d->context, d->port_number, &port) != 0)
-        return rdma_error(error, CARRICK_ERR_SYSTEM, errno, "",
-                          "the device %s does not tell its attributes: %s",
-                          d->context->device->name, strerrordesc_np(errno));
+        return carrick_error_set(error, CARRICK_ERR_SYSTEM, errno, "",
+                                 "the device %s does not tell its attributes: %s",
+                                 d->context->device->name, strerrordesc_np(errno));
     d->message_max_bytes = least(port.max_msg_sz, UINT32_C(1) << RDMA_MESSAGE_MAX_LOG2);
     d->reads_max = least(RDMA_READS_MAX, (uint32_t)d->attributes.max_qp_rd_atom);
     d->reads_max = least(d->reads_max, (uint32_t)d->attributes.max_qp_init_rd_atom);
@@ -273,9 +278,9 @@ static int open_descriptors(struct carrick_device *d, struct carrick_error *erro
         rdma_device_watch(d, d->completions->fd, RDMA_SOURCE_COMPLETION) == CARRICK_OK &&
         rdma_device_watch(d, d->context->async_fd, RDMA_SOURCE_ASYNC) == CARRICK_OK)
         return CARRICK_OK;
-    return rdma_error(error, CARRICK_ERR_SYSTEM, errno, "",
-                      "no descriptor for the device: %s; raise the limit of open files",
-                      strerrordesc_np(errno));
+    return carrick_error_set(error, CARRICK_ERR_SYSTEM, errno, "",
+                             "no descriptor for the device: %s; raise the limit of open files",
+                             strerrordesc_np(errno));
 }
 
 // ---- opening it
@@ -325,7 +330,7 @@ static int open_begin(struct carrick_transport *transport,
     int status;
 
     if (d == NULL)
-        return rdma_error(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
     status = rdma_section_parse(options->local, "/local", &d->local, error);
     if (status == CARRICK_OK)
         status = rdma_settings_parse(options->config, &d->settings, error);
@@ -359,8 +364,8 @@ int rdma_device_open(struct carrick_transport *transport,
         *device = d;
         return CARRICK_OK;
     }
-    rdma_error(error, status, d->open_error.sys_errno, d->open_error.pointer, "%s",
-               d->open_error.text);
+    carrick_error_set(error, status, d->open_error.sys_errno, d->open_error.pointer, "%s",
+                      d->open_error.text);
     rdma_device_close(d);
     return status;
 }

@@ -3,6 +3,8 @@
 // Opening a device, listening on it, closing it.
 #include "transports/sim/sim_internal.h"
 
+#include <carrick/error.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,15 +14,15 @@ static int device_attach(struct carrick_device *device, struct carrick_error *er
     const struct carrick_host *host = device->transport->host;
 
     if (port == NULL || device->node == NULL)
-        return error_say(error, CARRICK_ERR_NO_MEMORY, NULL, "no memory for a device");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "no memory for a device");
     if (port->removed)
-        return error_say(error, CARRICK_ERR_NO_DEVICE, NULL, "device \"%s\" is not plugged in",
-                         port->address);
+        return carrick_error_set(error, CARRICK_ERR_NO_DEVICE, 0, "",
+                                 "device \"%s\" is not plugged in", port->address);
     if (port->device != NULL)
-        return error_say(error, CARRICK_ERR_EXISTS, NULL, "device \"%s\" is open already",
-                         port->address);
+        return carrick_error_set(error, CARRICK_ERR_EXISTS, 0, "", "device \"%s\" is open already",
+                                 port->address);
     if (host->timer_create(host, device_timer, device, &device->timer) != CARRICK_OK)
-        return error_say(error, CARRICK_ERR_NO_MEMORY, NULL, "no memory for a timer");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "no memory for a timer");
     port->device = device;
     port->node = device->node;
     port->node->silent = false;
@@ -49,8 +51,8 @@ int sim_device_open(struct carrick_transport *transport,
     int status = section_read(options->local, "/local", &id, address, error);
 
     if (status == CARRICK_OK && (device == NULL || fabric_find(id) == NULL))
-        status = error_say(error, CARRICK_ERR_NO_DEVICE, NULL,
-                           "there is no fabric %d in this thread", id);
+        status = carrick_error_set(error, CARRICK_ERR_NO_DEVICE, 0, "",
+                                   "there is no fabric %d in this thread", id);
     if (status == CARRICK_OK) {
         device->transport = transport;
         device->fabric = fabric_find(id);
@@ -138,11 +140,11 @@ void sim_device_caps(struct carrick_device *device, struct carrick_device_caps *
 int sim_listen(struct carrick_device *device, struct carrick_error *error)
 {
     if (device->listening)
-        return error_say(error, CARRICK_ERR_STATE, NULL, "device \"%s\" listens already",
-                         device->port->address);
+        return carrick_error_set(error, CARRICK_ERR_STATE, 0, "", "device \"%s\" listens already",
+                                 device->port->address);
     if (device->dead || device->unplugged)
-        return error_say(error, CARRICK_ERR_DEVICE_REMOVED, NULL, "device \"%s\" is gone",
-                         device->port->address);
+        return carrick_error_set(error, CARRICK_ERR_DEVICE_REMOVED, 0, "", "device \"%s\" is gone",
+                                 device->port->address);
     device->listening = true;
     return CARRICK_OK;
 }

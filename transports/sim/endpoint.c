@@ -3,6 +3,8 @@
 // An endpoint's life: connecting, accepting, losing, closing.
 #include "transports/sim/sim_internal.h"
 
+#include <carrick/error.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -247,15 +249,15 @@ int sim_endpoint_connect(struct carrick_device *device,
     int status, id;
 
     if (device->dead)
-        return error_say(error, CARRICK_ERR_DEVICE_REMOVED, NULL, "the node was killed");
+        return carrick_error_set(error, CARRICK_ERR_DEVICE_REMOVED, 0, "", "the node was killed");
     status = section_read(options->remote, "/remote", &id, address, error);
     if (status != CARRICK_OK)
         return status;
     remote = fabric_port(fabric, address);
     if (!options_fit(device, options) || id != fabric->id || remote == NULL)
-        return error_say(error, CARRICK_ERR_INVALID, NULL,
-                         "private data, domain or fabric do not fit device \"%s\"",
-                         device->port->address);
+        return carrick_error_set(error, CARRICK_ERR_INVALID, 0, "",
+                                 "private data, domain or fabric do not fit device \"%s\"",
+                                 device->port->address);
     endpoint = endpoint_create(device, SIM_ENDPOINT_CONNECTING);
     status = endpoint == NULL ? CARRICK_ERR_NO_MEMORY : options_take(endpoint, options);
     if (status == CARRICK_OK)
@@ -263,7 +265,7 @@ int sim_endpoint_connect(struct carrick_device *device,
     if (status != CARRICK_OK) {
         if (endpoint != NULL)
             endpoint_destroy(endpoint);
-        return error_say(error, status, NULL, "no memory for an endpoint");
+        return carrick_error_set(error, status, 0, "", "no memory for an endpoint");
     }
     fabric_put(fabric, &endpoint->timeout,
                fabric_now(fabric) + (uint64_t)options->timeout_ms * 1000000u);

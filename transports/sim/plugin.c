@@ -3,26 +3,12 @@
 // The sim plugin: its table, and the sections of a link that it understands.
 #include "transports/sim/sim_internal.h"
 
+#include <carrick/error.h>
+
 #include <json-c/json.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int error_say(struct carrick_error *error, int status, const char *pointer, const char *format, ...)
-{
-    va_list arguments;
-
-    if (error == NULL)
-        return status;
-    error->status = status;
-    error->sys_errno = 0;
-    snprintf(error->pointer, sizeof(error->pointer), "%s", pointer != NULL ? pointer : "");
-    va_start(arguments, format);
-    vsnprintf(error->text, sizeof(error->text), format, arguments);
-    va_end(arguments);
-    return status;
-}
 
 static int section_wrong(struct carrick_error *error, const char *pointer, const char *key,
                          const char *text)
@@ -30,7 +16,7 @@ static int section_wrong(struct carrick_error *error, const char *pointer, const
     char full[128];
 
     snprintf(full, sizeof(full), "%s%s", pointer, key);
-    return error_say(error, CARRICK_ERR_CONFIG, full, "%s", text);
+    return carrick_error_config(error, full, "%s", text);
 }
 
 static int section_take(struct json_object *section, const char *pointer, int *fabric, char *device,
@@ -99,7 +85,7 @@ static int sim_create(const struct carrick_host *host, const char *config,
 
     (void)config;
     if (transport == NULL)
-        return error_say(error, CARRICK_ERR_NO_MEMORY, NULL, "no memory for an instance");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "no memory for an instance");
     transport->host = host;
     *out = transport;
     return CARRICK_OK;

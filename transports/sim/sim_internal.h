@@ -325,8 +325,6 @@ void registration_due(struct carrick_registration *registration);
 void registration_free(struct carrick_registration *registration);
 
 // plugin.c
-__attribute__((format(printf, 4, 5))) int error_say(struct carrick_error *error, int status,
-                                                    const char *pointer, const char *format, ...);
 int section_read(const char *text, const char *pointer, int *fabric, char *device,
                  struct carrick_error *error);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tcp_config.h"
 
+#include <carrick/error.h>
+
 #include <json-c/json.h>
 
 #include <arpa/inet.h>
@@ -10,22 +12,6 @@
 #include <string.h>
 
 enum { DEPTH_MAX = 8, TEXT_MAX = 65536 };
-
-int tcp_error(struct carrick_error *error, int status, int sys_errno, const char *pointer,
-              const char *format, ...)
-{
-    va_list ap;
-
-    if (error == NULL)
-        return status;
-    error->status = status;
-    error->sys_errno = sys_errno;
-    snprintf(error->pointer, sizeof error->pointer, "%s", pointer);
-    va_start(ap, format);
-    vsnprintf(error->text, sizeof error->text, format, ap);
-    va_end(ap);
-    return status;
-}
 
 // A key of a section: its kind decides which of the other fields count.
 struct field {
@@ -45,14 +31,14 @@ static int wrong(struct carrick_error *error, const char *pointer, const char *k
 static int wrong(struct carrick_error *error, const char *pointer, const char *key,
                  const char *format, ...)
 {
-    char where[128], text[256];
+    char where[128];
     va_list ap;
 
     snprintf(where, sizeof where, "%s%s%.64s", pointer, key[0] == '\0' ? "" : "/", key);
     va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
+    carrick_error_set_v(error, CARRICK_ERR_CONFIG, 0, where, format, ap);
     va_end(ap);
-    return tcp_error(error, CARRICK_ERR_CONFIG, 0, where, "%s", text);
+    return CARRICK_ERR_CONFIG;
 }
 
 static struct json_object *parse_object(const char *text, const char *pointer,
@@ -68,7 +54,7 @@ static struct json_object *parse_object(const char *text, const char *pointer,
     }
     tokener = json_tokener_new_ex(DEPTH_MAX);
     if (tokener == NULL) {
-        tcp_error(error, CARRICK_ERR_NO_MEMORY, 0, pointer, "out of memory");
+        carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, pointer, "out of memory");
         return NULL;
     }
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);

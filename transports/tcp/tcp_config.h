@@ -32,8 +32,5 @@ int tcp_settings_parse(const char *text, struct tcp_settings *settings,
                        struct carrick_error *error);
 int tcp_config_check(const char *local, const char *remote, const char *config,
                      struct carrick_error *error);
-// Fills an error, where there is one, and returns status.
-int tcp_error(struct carrick_error *error, int status, int sys_errno, const char *pointer,
-              const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 #endif

@@ -3,6 +3,8 @@
 // The connecting side: names, the kernel's connect, HELLO. The answer comes in through tcp_receive.
 #include "tcp.h"
 
+#include <carrick/error.h>
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -13,11 +15,11 @@ enum { CONNECT_DEFAULT_MS = 5000 };
 static int connect_check(const struct carrick_connect_options *options, struct carrick_error *error)
 {
     if (options->data_bytes > TCP_WIRE_PRIVATE_MAX)
-        return tcp_error(error, CARRICK_ERR_INVALID, 0, "",
-                         "private data of %u bytes; a request carries at most %d",
-                         options->data_bytes, TCP_WIRE_PRIVATE_MAX);
+        return carrick_error_set(error, CARRICK_ERR_INVALID, 0, "",
+                                 "private data of %u bytes; a request carries at most %d",
+                                 options->data_bytes, TCP_WIRE_PRIVATE_MAX);
     if (options->remote == NULL)
-        return tcp_error(error, CARRICK_ERR_INVALID, 0, "", "no section of the partner");
+        return carrick_error_set(error, CARRICK_ERR_INVALID, 0, "", "no section of the partner");
     return CARRICK_OK;
 }
 
@@ -37,7 +39,7 @@ int tcp_endpoint_connect(struct carrick_device *device,
         return status;
     e = tcp_endpoint_new(device, TCP_RESOLVING);
     if (e == NULL)
-        return tcp_error(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
     e->connecting_side = e->known = true;
     e->remote = remote;
     e->data_out_bytes = options->data_bytes;
@@ -51,7 +53,7 @@ int tcp_endpoint_connect(struct carrick_device *device,
     if (status != CARRICK_OK) {
         list_remove(&e->node);
         tcp_endpoint_free(e);
-        return tcp_error(error, status, 0, "", "cannot begin to connect");
+        return carrick_error_set(error, status, 0, "", "cannot begin to connect");
     }
     e->deadline_ns = device->host->now_ns(device->host) + timeout_ms * UINT64_C(1000000);
     tcp_device_deadline(device, e->deadline_ns);

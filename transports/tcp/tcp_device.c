@@ -4,6 +4,8 @@
 // connections, the deadline timer, rtnetlink, and an eventfd for what calls from outside device_poll leave.
 #include "tcp.h"
 
+#include <carrick/error.h>
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,14 +105,15 @@ int tcp_device_open(struct carrick_transport *transport,
     int status;
 
     if (d == NULL)
-        return tcp_error(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
     status = tcp_section_parse(options->local, "/local", &d->local, error);
     if (status == CARRICK_OK)
         status = tcp_settings_parse(options->config, &d->settings, error);
     if (status == CARRICK_OK && open_descriptors(d) != CARRICK_OK)
-        status = tcp_error(error, CARRICK_ERR_SYSTEM, errno, "",
-                           "no descriptor for the device: %s; raise the limit of open files",
-                           strerrordesc_np(errno));
+        status =
+            carrick_error_set(error, CARRICK_ERR_SYSTEM, errno, "",
+                              "no descriptor for the device: %s; raise the limit of open files",
+                              strerrordesc_np(errno));
     if (status == CARRICK_OK) {
         if (tcp_resolve_numeric(&d->local, &d->addresses))
             tcp_carrier_open(d);
@@ -119,11 +122,11 @@ int tcp_device_open(struct carrick_transport *transport,
         if (status == CARRICK_OK && d->addresses.count != 0 && d->carrier.fd >= 0 &&
             d->carrier.follow_address && d->carrier.asking == TCP_ASK_NOTHING &&
             !d->carrier.address_present)
-            status =
-                tcp_error(error, CARRICK_ERR_NO_DEVICE, 0, "/local/address",
-                          "no interface%s%s of this node has the address %.100s; see `ip "
-                          "address`, or correct the link's section for this node",
-                          d->local.interface[0] ? " " : "", d->local.interface, d->local.address);
+            status = carrick_error_set(
+                error, CARRICK_ERR_NO_DEVICE, 0, "/local/address",
+                "no interface%s%s of this node has the address %.100s; see `ip "
+                "address`, or correct the link's section for this node",
+                d->local.interface[0] ? " " : "", d->local.interface, d->local.address);
     }
     if (status != CARRICK_OK) {
         tcp_device_close(d);

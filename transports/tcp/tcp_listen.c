@@ -4,6 +4,8 @@
 // half-open: bounded in number and in time, and when there are too many the oldest stranger goes.
 #include "tcp.h"
 
+#include <carrick/error.h>
+
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -47,11 +49,11 @@ int tcp_listen_start(struct carrick_device *device, struct carrick_error *error)
             continue;
         tcp_listen_end(d);
         tcp_address_text(&d->addresses.at[i], address, sizeof address);
-        return tcp_error(error, CARRICK_ERR_SYSTEM, failed, "/local/port",
-                         "cannot listen at %s: %s%s", address, strerrordesc_np(failed),
-                         failed == EADDRINUSE
-                             ? "; another process or another manager has this address and port"
-                             : "");
+        return carrick_error_set(
+            error, CARRICK_ERR_SYSTEM, failed, "/local/port", "cannot listen at %s: %s%s", address,
+            strerrordesc_np(failed),
+            failed == EADDRINUSE ? "; another process or another manager has this address and port"
+                                 : "");
     }
     d->accept_paused = false;
     return CARRICK_OK;
@@ -68,7 +70,7 @@ int tcp_listen(struct carrick_device *device, struct carrick_error *error)
     int status = CARRICK_OK;
 
     if (device->listening)
-        return tcp_error(error, CARRICK_ERR_STATE, 0, "", "the device listens already");
+        return carrick_error_set(error, CARRICK_ERR_STATE, 0, "", "the device listens already");
     // A name that is still looked up: tcp_device_resolved goes on from here.
     if (device->addresses.count != 0)
         status = tcp_listen_start(device, error);

@@ -3,6 +3,8 @@
 // The table that makes this a plugin.
 #include "tcp.h"
 
+#include <carrick/error.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +15,7 @@ static int create(const struct carrick_host *host, const char *config,
 
     (void)config; // all that there is to set belongs to a link
     if (t == NULL)
-        return tcp_error(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
+        return carrick_error_set(error, CARRICK_ERR_NO_MEMORY, 0, "", "out of memory");
     t->host = host;
     *transport = t;
     return CARRICK_OK;

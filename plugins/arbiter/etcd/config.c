@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "etcd.h"
 
+#include <carrick/error.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,21 +14,6 @@
 
 #define PROBE_S_DEFAULT 60
 #define PROBE_S_MAX 240 // a token of etcd lives for 300 s without use
-
-static int refuse(struct carrick_error *error, const char *pointer, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int refuse(struct carrick_error *error, const char *pointer, const char *format, ...)
-{
-    va_list args;
-
-    error->status = CARRICK_ERR_CONFIG;
-    snprintf(error->pointer, sizeof error->pointer, "%s", pointer);
-    va_start(args, format);
-    vsnprintf(error->text, sizeof error->text, format, args);
-    va_end(args);
-    return CARRICK_ERR_CONFIG;
-}
 
 // ---- endpoints
 
@@ -66,10 +52,11 @@ static int read_endpoints(struct json_object *value, struct etcd_settings *setti
     char pointer[40];
 
     if (count < 1 || count > ETCD_ENDPOINTS_MAX)
-        return refuse(error, "/endpoints",
-                      "expected a list of 1 to %u endpoints of one etcd cluster, such as "
-                      "\"https://10.0.0.1:2379\"",
-                      ETCD_ENDPOINTS_MAX);
+        return carrick_error_config(
+            error, "/endpoints",
+            "expected a list of 1 to %u endpoints of one etcd cluster, such as "
+            "\"https://10.0.0.1:2379\"",
+            ETCD_ENDPOINTS_MAX);
     for (size_t i = 0; i < count; i++) {
         struct json_object *one = json_object_array_get_idx(value, i);
         const char *text =
@@ -77,11 +64,12 @@ static int read_endpoints(struct json_object *value, struct etcd_settings *setti
 
         snprintf(pointer, sizeof pointer, "/endpoints/%zu", i);
         if (strlen(text) >= ETCD_URL_BYTES || !is_endpoint(text))
-            return refuse(error, pointer,
-                          "expected http://HOST:PORT or https://HOST:PORT, without a path");
+            return carrick_error_config(
+                error, pointer, "expected http://HOST:PORT or https://HOST:PORT, without a path");
         for (size_t k = 0; k < i; k++)
             if (strcmp(settings->endpoints[k], text) == 0)
-                return refuse(error, pointer, "the endpoint '%.100s' is there twice", text);
+                return carrick_error_config(error, pointer, "the endpoint '%.100s' is there twice",
+                                            text);
         snprintf(settings->endpoints[i], ETCD_URL_BYTES, "%s", text);
     }
     settings->endpoint_count = (unsigned)count;
@@ -100,7 +88,7 @@ static int read_text(struct json_object *value, const char *key, char *to, size_
     snprintf(pointer, sizeof pointer, "/%s", key);
     if (text[0] == '\0' || strlen(text) >= size ||
         strlen(text) != (size_t)json_object_get_string_len(value))
-        return refuse(error, pointer, "expected %s", what);
+        return carrick_error_config(error, pointer, "expected %s", what);
     snprintf(to, size, "%s", text);
     return CARRICK_OK;
 }
@@ -114,7 +102,8 @@ static int read_path(struct json_object *value, const char *key, char *to,
     if (status != CARRICK_OK || to[0] == '/')
         return status;
     snprintf(pointer, sizeof pointer, "/%s", key);
-    return refuse(error, pointer, "expected the absolute path of a file, not '%.100s'", to);
+    return carrick_error_config(error, pointer,
+                                "expected the absolute path of a file, not '%.100s'", to);
 }
 
 static int read_prefix(struct json_object *value, struct etcd_settings *settings,
@@ -130,7 +119,7 @@ static int read_prefix(struct json_object *value, struct etcd_settings *settings
     if (prefix[0] != '/' || prefix[strlen(prefix) - 1] == '/' || strstr(prefix, "//") != NULL ||
         strspn(prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/") !=
             strlen(prefix))
-        return refuse(error, "/prefix", "expected %s", what);
+        return carrick_error_config(error, "/prefix", "expected %s", what);
     return CARRICK_OK;
 }
 
@@ -142,7 +131,7 @@ static int read_user(struct json_object *value, struct etcd_settings *settings,
 
     for (const char *at = settings->user; status == CARRICK_OK && *at != '\0'; at++)
         if ((unsigned char)*at < ' ' || *at == 0x7f)
-            return refuse(error, "/user", "a user's name has no control characters");
+            return carrick_error_config(error, "/user", "a user's name has no control characters");
     return status;
 }
 
@@ -152,8 +141,9 @@ static int read_probe(struct json_object *value, struct etcd_settings *settings,
     int64_t number = json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : 0;
 
     if (number < 1 || number > PROBE_S_MAX)
-        return refuse(error, "/probe_s", "expected seconds between two looks at etcd, from 1 to %d",
-                      PROBE_S_MAX);
+        return carrick_error_config(error, "/probe_s",
+                                    "expected seconds between two looks at etcd, from 1 to %d",
+                                    PROBE_S_MAX);
     settings->probe_s = (uint32_t)number;
     return CARRICK_OK;
 }
@@ -180,10 +170,11 @@ static int read_key(const char *key, struct json_object *value, struct etcd_sett
     if (strcmp(key, "probe_s") == 0)
         return read_probe(value, settings, error);
     snprintf(pointer, sizeof pointer, "/%.60s", key);
-    return refuse(error, pointer,
-                  "etcd does not know '%.60s'; it has endpoints, prefix, ca, cert, key, user, "
-                  "password_file and probe_s",
-                  key);
+    return carrick_error_config(
+        error, pointer,
+        "etcd does not know '%.60s'; it has endpoints, prefix, ca, cert, key, user, "
+        "password_file and probe_s",
+        key);
 }
 
 static int check_together(const struct etcd_settings *settings, struct carrick_error *error)
@@ -192,23 +183,25 @@ static int check_together(const struct etcd_settings *settings, struct carrick_e
     char pointer[40];
 
     if (settings->endpoint_count == 0)
-        return refuse(error, "",
-                      "\"endpoints\" is missing: a list such as [\"https://10.0.0.1:2379\"]");
+        return carrick_error_config(
+            error, "", "\"endpoints\" is missing: a list such as [\"https://10.0.0.1:2379\"]");
     if (settings->prefix[0] == '\0')
-        return refuse(error, "",
-                      "\"prefix\" is missing: what this pair's keys begin with, such as "
-                      "\"/carrick/store1\"; no other pair may have the same");
+        return carrick_error_config(
+            error, "",
+            "\"prefix\" is missing: what this pair's keys begin with, such as "
+            "\"/carrick/store1\"; no other pair may have the same");
     if ((settings->cert[0] == '\0') != (settings->key[0] == '\0'))
-        return refuse(error, settings->cert[0] ? "/cert" : "/key",
-                      "\"cert\" and \"key\" go together");
+        return carrick_error_config(error, settings->cert[0] ? "/cert" : "/key",
+                                    "\"cert\" and \"key\" go together");
     if ((settings->user[0] == '\0') != (settings->password_file[0] == '\0'))
-        return refuse(error, settings->user[0] ? "/user" : "/password_file",
-                      "\"user\" and \"password_file\" go together");
+        return carrick_error_config(error, settings->user[0] ? "/user" : "/password_file",
+                                    "\"user\" and \"password_file\" go together");
     for (unsigned i = 0; wants_tls && i < settings->endpoint_count; i++) {
         snprintf(pointer, sizeof pointer, "/endpoints/%u", i);
         if (strncmp(settings->endpoints[i], "https:", 6) != 0)
-            return refuse(error, pointer,
-                          "there are files for TLS, but this endpoint does not begin with https");
+            return carrick_error_config(
+                error, pointer,
+                "there are files for TLS, but this endpoint does not begin with https");
     }
     return CARRICK_OK;
 }
@@ -223,7 +216,8 @@ int etcd_settings_read(const char *config, struct etcd_settings *settings,
     settings->probe_s = PROBE_S_DEFAULT;
     if (!json_object_is_type(section, json_type_object)) {
         json_object_put(section);
-        return refuse(error, "", "etcd wants an object with \"endpoints\" and \"prefix\"");
+        return carrick_error_config(error, "",
+                                    "etcd wants an object with \"endpoints\" and \"prefix\"");
     }
     json_object_object_foreach(section, key, value)
     {
@@ -245,16 +239,19 @@ static int open_checked(const char *path, bool is_secret, const char *pointer,
     struct stat info;
 
     if (fd < 0 || fstat(fd, &info) != 0) {
-        refuse(error, pointer, "the file %.120s cannot be read: %s", path, strerror(errno));
+        carrick_error_config(error, pointer, "the file %.120s cannot be read: %s", path,
+                             strerror(errno));
     } else if (!S_ISREG(info.st_mode)) {
-        refuse(error, pointer, "%.120s is not a regular file", path);
+        carrick_error_config(error, pointer, "%.120s is not a regular file", path);
     } else if (is_secret && info.st_uid != 0 && info.st_uid != geteuid()) {
-        refuse(error, pointer, "%.120s belongs to user %u; it must belong to root or to user %u",
-               path, (unsigned)info.st_uid, (unsigned)geteuid());
+        carrick_error_config(error, pointer,
+                             "%.120s belongs to user %u; it must belong to root or to user %u",
+                             path, (unsigned)info.st_uid, (unsigned)geteuid());
     } else if (is_secret && (info.st_mode & 077) != 0) {
-        refuse(error, pointer,
-               "%.120s has mode %04o: others than its owner have access; make it 0600 (chmod 600)",
-               path, (unsigned)info.st_mode & 07777);
+        carrick_error_config(
+            error, pointer,
+            "%.120s has mode %04o: others than its owner have access; make it 0600 (chmod 600)",
+            path, (unsigned)info.st_mode & 07777);
     } else {
         return fd;
     }
@@ -281,13 +278,15 @@ int etcd_password_read(const struct etcd_settings *settings, char password[ETCD_
     if (length > 0 && length < ETCD_NAME_BYTES && password[length - 1] == '\n')
         length--;
     if (got != 0 || length == 0 || length >= ETCD_NAME_BYTES)
-        return refuse(error, pointer, "%.120s must hold one line of 1 to %u bytes: the password",
-                      settings->password_file, ETCD_NAME_BYTES - 2);
+        return carrick_error_config(error, pointer,
+                                    "%.120s must hold one line of 1 to %u bytes: the password",
+                                    settings->password_file, ETCD_NAME_BYTES - 2);
     password[length] = '\0';
     for (size_t i = 0; i < length; i++)
         if ((unsigned char)password[i] < ' ' || password[i] == 0x7f)
-            return refuse(error, pointer, "%.120s must hold one line, and no control characters",
-                          settings->password_file);
+            return carrick_error_config(error, pointer,
+                                        "%.120s must hold one line, and no control characters",
+                                        settings->password_file);
     return CARRICK_OK;
 }
 

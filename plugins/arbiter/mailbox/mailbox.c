@@ -5,6 +5,8 @@
 // that others need: reads are asked for again and again, while all is well.
 #include "mailbox.h"
 
+#include <carrick/error.h>
+
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -192,40 +194,34 @@ static int change_begin(struct carrick_arbiter *arbiter, const char *group,
 
 // ---- configuration, life
 
-static int refuse(struct carrick_error *error, const char *pointer, const char *text)
-{
-    error->status = CARRICK_ERR_CONFIG;
-    snprintf(error->pointer, sizeof error->pointer, "%s", pointer);
-    snprintf(error->text, sizeof error->text, "%s", text);
-    return CARRICK_ERR_CONFIG;
-}
-
 static int read_section(struct json_object *section, char *path, size_t size,
                         struct carrick_error *error)
 {
-    char text[200], pointer[80];
+    char pointer[80];
 
     path[0] = '\0';
     if (!json_object_is_type(section, json_type_object))
-        return refuse(error, "", "mailbox wants an object with \"directory\"");
+        return carrick_error_config(error, "", "mailbox wants an object with \"directory\"");
     json_object_object_foreach(section, key, value)
     {
         if (strcmp(key, "directory") != 0) {
             snprintf(pointer, sizeof pointer, "/%.60s", key);
-            snprintf(text, sizeof text, "mailbox does not know '%.60s'; it has directory", key);
-            return refuse(error, pointer, text);
+            return carrick_error_config(error, pointer,
+                                        "mailbox does not know '%.60s'; it has directory", key);
         }
         if (!json_object_is_type(value, json_type_string) ||
             json_object_get_string(value)[0] != '/' ||
             (size_t)json_object_get_string_len(value) >= size)
-            return refuse(error, "/directory",
-                          "expected the absolute path of a directory that both nodes reach");
+            return carrick_error_config(
+                error, "/directory",
+                "expected the absolute path of a directory that both nodes reach");
         snprintf(path, size, "%s", json_object_get_string(value));
     }
     return path[0] ? CARRICK_OK
-                   : refuse(error, "",
-                            "\"directory\" is missing: the path of a directory that both nodes "
-                            "reach");
+                   : carrick_error_config(
+                         error, "",
+                         "\"directory\" is missing: the path of a directory that both nodes "
+                         "reach");
 }
 
 static int arbiter_config_check(const char *config, struct carrick_error *error)

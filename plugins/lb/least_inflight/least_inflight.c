@@ -9,6 +9,7 @@
 //
 //     "config": {"margin_bytes": 262144}
 
+#include <carrick/error.h>
 #include <carrick/policy.h>
 
 #include <json-c/json.h>
@@ -123,11 +124,9 @@ static int take_margin(struct json_object *value, struct carrick_policy *policy,
 {
     int64_t margin = json_object_get_int64(value);
     if (!json_object_is_type(value, json_type_int) || margin < 0 || margin > MARGIN_BYTES_MAX) {
-        snprintf(error->pointer, sizeof error->pointer, "/margin_bytes");
-        snprintf(error->text, sizeof error->text,
-                 "margin_bytes wants a whole number from 0 to %u, not %s", MARGIN_BYTES_MAX,
-                 json_object_to_json_string(value));
-        return CARRICK_ERR_CONFIG;
+        return carrick_error_config(error, "/margin_bytes",
+                                    "margin_bytes wants a whole number from 0 to %u, not %s",
+                                    MARGIN_BYTES_MAX, json_object_to_json_string(value));
     }
     policy->margin_bytes = (uint64_t)margin;
     return CARRICK_OK;
@@ -136,19 +135,20 @@ static int take_margin(struct json_object *value, struct carrick_policy *policy,
 static int take_section(struct json_object *section, struct carrick_policy *policy,
                         struct carrick_error *error)
 {
-    if (!json_object_is_type(section, json_type_object)) {
-        snprintf(error->text, sizeof error->text, "least_inflight wants an object");
-        return CARRICK_ERR_CONFIG;
-    }
+    if (!json_object_is_type(section, json_type_object))
+        return carrick_error_config(error, "", "least_inflight wants an object");
     json_object_object_foreach(section, key, value)
     {
-        int status = CARRICK_ERR_CONFIG;
+        int status;
+
         if (strcmp(key, "margin_bytes") == 0) {
             status = take_margin(value, policy, error);
         } else {
-            snprintf(error->pointer, sizeof error->pointer, "/%s", key);
-            snprintf(error->text, sizeof error->text,
-                     "least_inflight does not know '%s'; it has margin_bytes", key);
+            char pointer[sizeof error->pointer];
+
+            snprintf(pointer, sizeof pointer, "/%s", key);
+            status = carrick_error_config(
+                error, pointer, "least_inflight does not know '%s'; it has margin_bytes", key);
         }
         if (status != CARRICK_OK)
             return status;

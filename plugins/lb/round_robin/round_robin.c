@@ -6,6 +6,7 @@
 // unless another link would still have fewer VIs, for its weight, after the move than this one has now: so VIs
 // spread again when a link comes back, and then rest.
 
+#include <carrick/error.h>
 #include <carrick/policy.h>
 
 #include <json-c/json.h>
@@ -114,17 +115,17 @@ static int policy_create(const struct carrick_host *host, const char *config,
     (void)host;
 
     if (!json_object_is_type(section, json_type_object)) {
-        snprintf(error->text, sizeof error->text, "round_robin wants an object");
-        status = CARRICK_ERR_CONFIG;
+        status = carrick_error_config(error, "", "round_robin wants an object");
     } else {
         json_object_object_foreach(section, key, value)
         {
+            char pointer[sizeof error->pointer];
+
             (void)value;
-            snprintf(error->pointer, sizeof error->pointer, "/%s", key);
-            snprintf(error->text, sizeof error->text,
-                     "round_robin has nothing to configure, so '%s' is not known; leave it out",
-                     key);
-            status = CARRICK_ERR_CONFIG;
+            snprintf(pointer, sizeof pointer, "/%s", key);
+            status = carrick_error_config(
+                error, pointer,
+                "round_robin has nothing to configure, so '%s' is not known; leave it out", key);
             break;
         }
     }
