@@ -33,7 +33,7 @@ static void finish_close(struct control *control)
         return;
     void (*closed)(void *arg) = control->closed;
     void *arg = control->closed_arg;
-    control_socket_close(&control->sock);
+    local_socket_close(&control->sock);
     free(control);
     closed(arg);
 }
@@ -312,7 +312,14 @@ int control_open(const struct control_options *options, struct control **made,
     set_default(&control->options.read_ms, 30000);
     set_default(&control->options.write_ms, 10000);
     set_default(&control->options.events_max, 256);
-    int status = control_socket_open(options->path, options->group, &control->sock, error);
+    const struct local_socket_options place = {
+        .path = options->path,
+        .group = options->group,
+        .what = "control socket",
+        .setting = "control.socket",
+        .instead = "node (--node) or socket (control.socket)",
+    };
+    int status = local_socket_open(&place, &control->sock, error);
     if (status) {
         free(control);
         return status;

@@ -76,18 +76,4 @@ void request_follow(struct control_request *request);
 
 void control_event(struct control *control, const struct log_event *event);
 
-// ---- control_socket.c
-
-struct control_socket {
-    int fd;   // listens
-    int lock; // held as long as the socket is ours
-    char path[108];
-};
-
-// Binds path, and refuses if another process has it. error as control_open.
-int control_socket_open(const char *path, const char *group, struct control_socket *socket,
-                        struct carrick_error *error);
-// Removes the path. fd is closed by whom it was given to.
-void control_socket_close(struct control_socket *socket);
-
 #endif

@@ -4,6 +4,7 @@
 #ifndef DAEMON_CONTROL_INTERNAL_H
 #define DAEMON_CONTROL_INTERNAL_H
 
+#include "common/local_socket.h"
 #include "core/config.h"
 #include "daemon/control.h"
 
@@ -27,7 +28,7 @@ struct follower {
 
 struct control {
     struct control_options options;
-    struct control_socket sock;
+    struct local_socket sock;
     uv_pipe_t listener;
     struct connection *connections;
     struct control_counts counts;

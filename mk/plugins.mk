@@ -28,7 +28,7 @@ left_out     := $(strip $(foreach n,$(plugins),$(if $(call plugin_missing,$(n)),
 built        := $(filter-out $(left_out),$(plugins))
 # Directories of which nothing is built.
 plugin_dirs   = $(sort $(patsubst %/,%,$(dir $(call plugin_srcs,$(1)))))
-left_out_dirs = $(filter-out $(foreach n,$(built),$(call plugin_dirs,$(n))),\
+left_out_dirs = $(filter-out common $(foreach n,$(built),$(call plugin_dirs,$(n))),\
 	$(sort $(foreach n,$(left_out),$(call plugin_dirs,$(n)))))
 real_plugins := $(foreach n,$(built),$(if $(call is_test_plugin,$(n)),,$(n)))
 test_plugins := $(filter-out $(real_plugins),$(built))

@@ -6,7 +6,7 @@ pkgs_daemon := libuv json-c libmicrohttpd libsystemd libcrypto
 pkgs_cli    := json-c
 
 srcs_core   := $(wildcard core/*.c)
-srcs_daemon := $(wildcard daemon/*.c)
+srcs_daemon := $(wildcard daemon/*.c) common/local_socket.c
 srcs_cli    := $(wildcard cli/*.c)
 srcs_host   := $(wildcard host/*.c)
 

@@ -3,6 +3,8 @@
 // The listener: who comes is taken in up to a bound, or told why not.
 #include "plugins/shelf/front_internal.h"
 
+#include <carrick/error.h>
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +20,8 @@ static void accept_ready(void *arg, uint32_t events);
 static void listen_again(void *arg)
 {
     struct front *front = arg;
-    if (front->host->watch_create(front->host, front->fd, CARRICK_WATCH_READ, accept_ready, front,
-                                  &front->watch))
+    if (front->host->watch_create(front->host, front->sock.fd, CARRICK_WATCH_READ, accept_ready,
+                                  front, &front->watch))
         front->host->timer_start(front->timer, SHORTAGE_NS);
 }
 
@@ -29,14 +31,14 @@ static void accept_ready(void *arg, uint32_t events)
     (void)events;
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         // cppcheck-suppress nullPointer ; accept4(2) takes none where nobody asks who it is
-        int fd = accept4(front->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        int fd = accept4(front->sock.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
             front_connection_start(front, fd);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             // The caller stays in the queue, and the loop would turn round it: look again later.
             front->host->log(front->host, CARRICK_LOG_WARNING,
                              "cannot take a connection on %s: %s; raise the limit of open files",
-                             front->path, strerror(errno));
+                             front->sock.path, strerror(errno));
             front->host->watch_destroy(front->watch);
             front->watch = NULL;
             front->host->timer_start(front->timer, SHORTAGE_NS);
@@ -59,18 +61,23 @@ static int watch_begin(struct front *front, struct carrick_error *error)
 {
     int status = front->host->timer_create(front->host, listen_again, front, &front->timer);
     if (!status) {
-        status = front->host->watch_create(front->host, front->fd, CARRICK_WATCH_READ, accept_ready,
-                                           front, &front->watch);
+        status = front->host->watch_create(front->host, front->sock.fd, CARRICK_WATCH_READ,
+                                           accept_ready, front, &front->watch);
         if (status)
             front->host->timer_destroy(front->timer);
     }
     if (status) {
-        error->status = status;
-        snprintf(error->text, sizeof(error->text), "cannot watch the block socket %s%s",
-                 front->path,
-                 status == CARRICK_ERR_NOT_SUPPORTED ? ": this host offers no watches" : "");
+        carrick_error_set(
+            error, status, 0, "", "cannot watch the block socket %s%s", front->sock.path,
+            status == CARRICK_ERR_NOT_SUPPORTED ? ": this host offers no watches" : "");
     }
     return status;
+}
+
+static void path_release(struct front *front)
+{
+    close(front->sock.fd);
+    local_socket_close(&front->sock);
 }
 
 int front_start(const struct carrick_host *host, const struct front_config *config,
@@ -89,11 +96,18 @@ int front_start(const struct carrick_host *host, const struct front_config *conf
     front->requests_max =
         power_of_two(config->requests ? config->requests : FRONT_REQUESTS_DEFAULT);
     TAILQ_INIT(&front->connections);
-    int status = front_socket_open(front, config->path, config->group, error);
+    const struct local_socket_options place = {
+        .path = config->path,
+        .group = config->group,
+        .what = "block socket",
+        .setting = "\"socket\"",
+        .instead = "\"socket\" (%n in it stands for the node's name)",
+    };
+    int status = local_socket_open(&place, &front->sock, error);
     if (!status) {
         status = watch_begin(front, error);
         if (status)
-            front_socket_close(front);
+            path_release(front);
     }
     if (status) {
         free(front);
@@ -112,7 +126,7 @@ void front_stop(struct front *front)
     front->host->timer_destroy(front->timer);
     while (!TAILQ_EMPTY(&front->connections))
         front_connection_close(TAILQ_FIRST(&front->connections));
-    front_socket_close(front);
+    path_release(front);
     free(front);
 }
 
@@ -140,7 +154,7 @@ void front_describe(const struct front *front, char *text, size_t size)
     // Room for the end is kept, so that the text stays JSON wherever it is cut.
     size_t room = size - sizeof(tail);
     snprintf(piece, sizeof(piece), "{\"socket\":\"%s\",\"connections_max\":%u,\"connections\":[",
-             front->path, front->connections_max);
+             front->sock.path, front->connections_max);
     append(text, room, &at, piece);
     const struct front_connection *c;
     bool first = true;

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Between the sources of the front: the listener (front.c), the socket's path (front_socket.c), one connection
+// Between the sources of the front: the listener (front.c), one connection
 // (front_connection.c).
 #ifndef SHELF_FRONT_INTERNAL_H
 #define SHELF_FRONT_INTERNAL_H
 
 #include "plugins/shelf/front.h"
 
+#include "common/local_socket.h"
 #include "lib/ring.h"
 
 #include <sys/queue.h>
 #include <sys/types.h>
-#include <sys/un.h>
 
 #define FRONT_SLOT_BYTES (256u << 10)
 #define FRONT_HELLO_NS                                                                             \
@@ -48,19 +48,13 @@ struct front {
     const struct carrick_host *host;
     const struct carrick_block_ops *ops;
     struct carrick_shelves *shelves;
-    char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    struct local_socket sock;
     uint32_t connections_max, requests_max;
-    int fd, lock;
     struct carrick_watch *watch; // NULL while descriptors are short
     struct carrick_timer *timer;
     struct front_connections connections;
     uint32_t connection_count;
 };
-
-// Takes the path for this process, whatever an earlier one left there, and listens.
-int front_socket_open(struct front *front, const char *path, const char *group,
-                      struct carrick_error *error);
-void front_socket_close(struct front *front);
 
 // Takes over fd, also when it fails.
 void front_connection_start(struct front *front, int fd);

@@ -630,10 +630,10 @@ static void expect_text(const char *part)
 Test(control, second_daemon_is_refused_and_told_of_the_first)
 {
     start();
-    struct control_socket second;
-    cr_assert(eq(int, control_socket_open(path, NULL, &second, &error), CARRICK_ERR_EXISTS));
+    struct control *second;
+    cr_assert(eq(int, control_open(&options, &second, &error), CARRICK_ERR_EXISTS));
     char pid[64];
-    snprintf(pid, sizeof(pid), "another carrickd with process id %d", (int)getpid());
+    snprintf(pid, sizeof(pid), "process %d has the control socket", (int)getpid());
     expect_text(pid);
     expect_text(path);
     // The first one is not harmed.
@@ -642,108 +642,4 @@ Test(control, second_daemon_is_refused_and_told_of_the_first)
     expect_line(fd, "{\"ok\":true,\"result\":null}");
     close(fd);
     stop();
-}
-
-static void leave_stale(void)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    strcpy(address.sun_path, path);
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    cr_assert(eq(int, bind(fd, (struct sockaddr *)&address, sizeof(address)), 0));
-    close(fd);
-}
-
-Test(control, socket_of_a_daemon_that_died_is_taken_over)
-{
-    leave_stale();
-    start();
-    cr_assert(eq(int, open_status, CARRICK_OK), "%s", error.text);
-    int fd = dial();
-    say(fd, "{\"command\":\"echo\"}\n");
-    expect_line(fd, "{\"ok\":true,\"result\":null}");
-    close(fd);
-    stop();
-}
-
-Test(control, socket_that_someone_else_listens_on_stays)
-{
-    leave_stale();
-    unlink(path);
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    strcpy(address.sun_path, path);
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    cr_assert(eq(int, bind(fd, (struct sockaddr *)&address, sizeof(address)), 0));
-    cr_assert(eq(int, listen(fd, 1), 0));
-    struct control_socket mine;
-    cr_assert(eq(int, control_socket_open(path, NULL, &mine, &error), CARRICK_ERR_EXISTS));
-    expect_text("ss -xlp");
-    cr_assert(eq(int, access(path, F_OK), 0));
-    close(fd);
-}
-
-Test(control, file_in_the_sockets_place_stays)
-{
-    int fd = open(path, O_WRONLY | O_CREAT, 0600);
-    close(fd);
-    struct control_socket mine;
-    cr_assert(eq(int, control_socket_open(path, NULL, &mine, &error), CARRICK_ERR_EXISTS));
-    expect_text("is something else");
-    cr_assert(eq(int, access(path, F_OK), 0));
-}
-
-Test(control, directory_is_made_one_level_deep)
-{
-    snprintf(path, sizeof(path), "%s/run/c.sock", dir);
-    struct control_socket mine;
-    cr_assert(eq(int, control_socket_open(path, NULL, &mine, &error), CARRICK_OK), "%s",
-              error.text);
-    close(mine.fd);
-    control_socket_close(&mine);
-    cr_assert(eq(int, access(path, F_OK), -1));
-    snprintf(path, sizeof(path), "%s/not/there/c.sock", dir);
-    cr_assert(eq(int, control_socket_open(path, NULL, &mine, &error), CARRICK_ERR_SYSTEM));
-    expect_text("/not/there");
-}
-
-Test(control, path_is_too_long_for_a_socket)
-{
-    char longer[200];
-    memset(longer, 'x', sizeof(longer) - 1);
-    longer[0] = '/';
-    longer[sizeof(longer) - 1] = 0;
-    struct control_socket mine;
-    cr_assert(eq(int, control_socket_open(longer, NULL, &mine, &error), CARRICK_ERR_CONFIG));
-    expect_text("199 bytes");
-}
-
-Test(control, access_is_by_group)
-{
-    struct control_socket mine;
-    struct stat st;
-    cr_assert(eq(int, control_socket_open(path, NULL, &mine, &error), CARRICK_OK), "%s",
-              error.text);
-    cr_assert(eq(int, stat(path, &st), 0));
-    cr_assert(eq(u32, st.st_mode & 07777, 0600));
-    close(mine.fd);
-    control_socket_close(&mine);
-    const struct group *own = getgrgid(getgid());
-    if (!own)
-        cr_skip("the group of this process has no name");
-    cr_assert(eq(int, control_socket_open(path, own->gr_name, &mine, &error), CARRICK_OK), "%s",
-              error.text);
-    cr_assert(eq(int, stat(path, &st), 0));
-    cr_assert(eq(u32, st.st_mode & 07777, 0660));
-    cr_assert(eq(u32, st.st_gid, getgid()));
-    close(mine.fd);
-    control_socket_close(&mine);
-}
-
-Test(control, unknown_group)
-{
-    struct control_socket mine;
-    cr_assert(
-        eq(int, control_socket_open(path, "no-such-group", &mine, &error), CARRICK_ERR_CONFIG));
-    expect_text("no-such-group");
-    expect_text("groupadd");
-    cr_assert(eq(int, access(path, F_OK), -1));
 }

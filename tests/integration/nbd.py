@@ -36,7 +36,8 @@ class Server:
         global _server_program
         if _server_program is None:
             _server_program = world.dir.parent / f"carrick-block-server-{os.getpid()}"
-            sources = [TOP / "tests/integration/block_server.c", *sorted((TOP / "plugins/shelf").glob("front*.c"))]
+            sources = [TOP / "tests/integration/block_server.c", *sorted((TOP / "plugins/shelf").glob("front*.c")),
+                       TOP / "common/local_socket.c"]
             atexit.register(_server_program.unlink, True)
             run(os.environ.get("CC", "cc"), "-std=gnu11", "-O1", "-g", "-D_GNU_SOURCE=", f"-I{TOP}/include", f"-I{TOP}",
                 *sources, "-o", _server_program)
