@@ -1,33 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rdma.h"
 
+#include "common/text.h"
+
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-struct text {
-    char *at;
-    size_t left;
-    bool cut;
-};
-
-static void add(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void add(struct text *t, const char *format, ...)
-{
-    va_list ap;
-    int n;
-
-    va_start(ap, format);
-    n = vsnprintf(t->at, t->left, format, ap);
-    va_end(ap);
-    if (n < 0 || (size_t)n >= t->left) {
-        t->cut = true;
-        return;
-    }
-    t->at += n;
-    t->left -= (size_t)n;
-}
 
 static const char *state_name(const struct carrick_endpoint *e)
 {
@@ -75,19 +51,20 @@ static void add_endpoint(struct text *t, const struct carrick_endpoint *e)
 {
     const struct rdma_operations *o = &e->operations;
 
-    add(t, "{\"state\":\"%s\",\"flush\":\"%s\"", state_name(e),
-        flush_name(rdma_flush_is_native(e)));
+    text_add(t, "{\"state\":\"%s\",\"flush\":\"%s\"", state_name(e),
+             flush_name(rdma_flush_is_native(e)));
     if (e->connecting_side)
-        add(t, ",\"remote\":\"%s\"", e->remote.address);
+        text_add(t, ",\"remote\":\"%s\"", e->remote.address);
     if (e->qp != NULL && e->job == RDMA_JOB_NONE)
-        add(t, ",\"queue_pair\":%u", e->qp->qp_num);
-    add(t,
-        ",\"posted\":%" PRIu64 ",\"completed\":%" PRIu64 ",\"written_bytes\":%" PRIu64
-        ",\"read_bytes\":%" PRIu64 ",\"sent_messages\":%" PRIu64 ",\"received_messages\":%" PRIu64
-        ",\"waiting\":%" PRIu64
-        ",\"reads_in_flight\":%u,\"reads_max\":%u,\"credits\":%u,\"waiting_for_credits\":%u}",
-        o->posted, o->told, e->write_bytes, e->read_bytes, e->sent_messages, e->received_messages,
-        o->posted - o->issued, o->reads, e->partner.reads, o->credits, o->unsent);
+        text_add(t, ",\"queue_pair\":%u", e->qp->qp_num);
+    text_add(t,
+             ",\"posted\":%" PRIu64 ",\"completed\":%" PRIu64 ",\"written_bytes\":%" PRIu64
+             ",\"read_bytes\":%" PRIu64 ",\"sent_messages\":%" PRIu64
+             ",\"received_messages\":%" PRIu64 ",\"waiting\":%" PRIu64
+             ",\"reads_in_flight\":%u,\"reads_max\":%u,\"credits\":%u,\"waiting_for_credits\":%u}",
+             o->posted, o->told, e->write_bytes, e->read_bytes, e->sent_messages,
+             e->received_messages, o->posted - o->issued, o->reads, e->partner.reads, o->credits,
+             o->unsent);
 }
 
 // The entry of the port's table that is the address's own, -1: none is.
@@ -120,20 +97,21 @@ static const char *layer_name(const struct carrick_device *d)
 
 static void add_device(struct text *t, const struct carrick_device *d)
 {
-    add(t,
-        "{\"device\":\"%s\",\"kind\":\"%s\",\"port\":%u,\"local\":\"%s\",\"gid_index\":%d,"
-        "\"mtu\":%u,\"listening\":%s,\"up\":%s,\"flush\":\"%s\",\"native_flushes\":%" PRIu64,
-        d->context->device->name, layer_name(d), d->port_number, d->local.address, gid_index(d),
-        d->mtu_bytes, d->listening ? "true" : "false",
-        d->told_down || d->removed ? "false" : "true", flush_name(device_flushes(d)),
-        d->native_flushes);
-    add(t,
-        ",\"endpoints\":%u,\"endpoints_max\":%u,\"half_open\":%u,\"accepted\":%" PRIu64
-        ",\"refused\":%" PRIu64 ",\"gid_changes\":%" PRIu64 ",\"work_requests\":%" PRIu64
-        ",\"posts\":%" PRIu64 ",\"completions\":%" PRIu64 ",\"sleeps\":%" PRIu64
-        ",\"late_completions\":%" PRIu64 "}",
-        d->endpoint_count, d->endpoints_max, d->half_open, d->accepted, d->refused, d->gid_changes,
-        d->work_requests, d->posts, d->polled, d->sleeps, d->stale_completions);
+    text_add(t,
+             "{\"device\":\"%s\",\"kind\":\"%s\",\"port\":%u,\"local\":\"%s\",\"gid_index\":%d,"
+             "\"mtu\":%u,\"listening\":%s,\"up\":%s,\"flush\":\"%s\",\"native_flushes\":%" PRIu64,
+             d->context->device->name, layer_name(d), d->port_number, d->local.address,
+             gid_index(d), d->mtu_bytes, d->listening ? "true" : "false",
+             d->told_down || d->removed ? "false" : "true", flush_name(device_flushes(d)),
+             d->native_flushes);
+    text_add(t,
+             ",\"endpoints\":%u,\"endpoints_max\":%u,\"half_open\":%u,\"accepted\":%" PRIu64
+             ",\"refused\":%" PRIu64 ",\"gid_changes\":%" PRIu64 ",\"work_requests\":%" PRIu64
+             ",\"posts\":%" PRIu64 ",\"completions\":%" PRIu64 ",\"sleeps\":%" PRIu64
+             ",\"late_completions\":%" PRIu64 "}",
+             d->endpoint_count, d->endpoints_max, d->half_open, d->accepted, d->refused,
+             d->gid_changes, d->work_requests, d->posts, d->polled, d->sleeps,
+             d->stale_completions);
 }
 
 void rdma_describe(struct carrick_device *device, struct carrick_endpoint *endpoint, char *text,
