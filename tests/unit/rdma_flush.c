@@ -69,7 +69,7 @@ Test(rdma_flush, read_serves_too_many, .init = start)
     cr_assert_eq(rdma_flush_regions(&endpoint), 0, "one of them is not known any more");
     endpoint.buffers = buffers;
     endpoint.mr = &mr;
-    domain.scratch_page = page;
+    domain.scratch.page = page;
     rdma_flush_fill(&endpoint, &wr, &sge);
     cr_assert_eq(wr.opcode, IBV_WR_RDMA_READ);
     wrote(9, 1, 1);
@@ -93,6 +93,46 @@ Test(rdma_flush, read_serves_where_it_must, .init = start)
     device.native_flush = true;
     endpoint.domain = NULL;
     cr_assert_eq(rdma_flush_regions(&endpoint), 0, "nothing can be written here");
+}
+
+// Bytes that stand in an endpoint without a domain as well, where the partner and this device have them.
+Test(rdma_flush, read_without_a_domain, .init = start)
+{
+    uint8_t buffers[64], page[4096];
+    struct ibv_mr mr = {.lkey = 3}, scratch = {.lkey = 4, .rkey = 5};
+    struct rdma_preface preface;
+    struct ibv_send_wr wr = {0};
+    struct ibv_sge sge;
+
+    endpoint.domain = NULL;
+    endpoint.buffers = buffers;
+    endpoint.mr = &mr;
+    endpoint.partner.scratch_base = 7000;
+    endpoint.partner.scratch_key = 6;
+    endpoint.partner.scratch_bytes = RDMA_SCRATCH_BYTES;
+    rdma_preface_fill(&endpoint, RDMA_MARK_HELLO, 0, &preface);
+    cr_assert_eq(preface.scratch_bytes, 0, "this device has none");
+    rdma_flush_fill(&endpoint, &wr, &sge);
+    cr_assert_eq(sge.length, 0);
+
+    device.scratch = (struct rdma_scratch){.page = page, .mr = &scratch};
+    rdma_preface_fill(&endpoint, RDMA_MARK_HELLO, 0, &preface);
+    cr_assert_eq(preface.scratch_base, (uintptr_t)page);
+    cr_assert_eq(preface.scratch_key, 5);
+    cr_assert_eq(preface.scratch_bytes, RDMA_SCRATCH_BYTES);
+    cr_assert_eq(preface.flags, 0, "nothing can be written here");
+    rdma_flush_fill(&endpoint, &wr, &sge);
+    cr_assert_eq(wr.opcode, IBV_WR_RDMA_READ);
+    cr_assert_eq(wr.wr.rdma.remote_addr, 7000);
+    cr_assert_eq(wr.wr.rdma.rkey, 6);
+    cr_assert_eq(sge.length, RDMA_SCRATCH_BYTES);
+    cr_assert_eq(sge.lkey, 4);
+    cr_assert(sge.addr >= (uintptr_t)page + RDMA_SCRATCH_BYTES &&
+              sge.addr + sge.length <= (uintptr_t)page + sizeof(page));
+
+    endpoint.partner.scratch_bytes = 0;
+    rdma_flush_fill(&endpoint, &wr, &sge);
+    cr_assert_eq(sge.length, 0, "the partner has none");
 }
 
 // A connection may see more operations than a completion has bits for.

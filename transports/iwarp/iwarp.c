@@ -13,6 +13,8 @@
 //   soft iWARP connects its TCP            a thread of its own (rdma_dial.c), so that nothing waits for a silent partner
 //   connection within rdma_connect
 //   a send without a receive ends it       credits (rdma_wire.h)
+//   soft iWARP may answer a read of no     empty_read_breaks: none is made where the partner has bytes to be read, and one
+//   bytes with what it has just sent       with iWARP has, also for endpoints without a domain (rdma_flush.c)
 #include "../rdma/rdma.h"
 
 static const struct rdma_flavour iwarp_flavour = {
@@ -22,6 +24,7 @@ static const struct rdma_flavour iwarp_flavour = {
     .cap_flags = CARRICK_CAP_CONNECTOR_FIRST,
     .connect_waits = true,
     .sink_is_written = true,
+    .empty_read_breaks = true,
 };
 
 static int create(const struct carrick_host *host, const char *config,

@@ -36,6 +36,8 @@ struct rdma_flavour {
     bool connect_waits;
     // The local buffer of a read needs the right of remote writing.
     bool sink_is_written;
+    // A read of no bytes may end the connection (rdma_flush.c).
+    bool empty_read_breaks;
 };
 
 struct carrick_transport {
@@ -60,13 +62,18 @@ enum rdma_source {
     RDMA_SOURCE_CARRIER,
 };
 
+// What a partner's flush reads, and where ours reads it to. Nobody uses what stands there.
+struct rdma_scratch {
+    void *page;
+    struct ibv_mr *mr; // NULL: there is none
+};
+
 struct carrick_domain {
     struct carrick_device *device;
     struct ibv_pd *pd;
-    void *scratch_page;
-    struct ibv_mr *scratch; // what a partner's flush reads, and where ours reads it to; NULL: none
-    uint32_t endpoints;     // that are not destroyed yet
-    bool ended;             // domain_destroy was called
+    struct rdma_scratch scratch;
+    uint32_t endpoints; // that are not destroyed yet
+    bool ended;         // domain_destroy was called
 };
 
 struct carrick_registration {
@@ -118,7 +125,8 @@ struct carrick_device {
     struct ibv_context *context;
     struct ibv_comp_channel *completions;
     struct ibv_cq *cq;
-    struct ibv_pd *pd; // of endpoints without a domain: nothing in it can be reached
+    struct ibv_pd *pd; // of endpoints without a domain: nothing in it can be reached but this:
+    struct rdma_scratch scratch; // where flavour->empty_read_breaks
     uint8_t port_number;
     struct ibv_device_attr attributes;
     uint32_t inline_bytes; // of a queue pair
@@ -212,6 +220,10 @@ bool rdma_carrier_down_here(const struct carrick_device *device);
 
 // ---- rdma_memory.c
 
+bool rdma_scratch_make(const struct carrick_device *device, struct ibv_pd *pd,
+                       struct rdma_scratch *scratch);
+// Of one that was not made, too.
+void rdma_scratch_end(struct rdma_scratch *scratch);
 int rdma_domain_create(struct carrick_device *device, struct carrick_domain **domain);
 void rdma_domain_destroy(struct carrick_domain *domain);
 void rdma_domain_release(struct carrick_domain *domain);

@@ -123,6 +123,7 @@ void rdma_preface_fill(const struct carrick_endpoint *endpoint, uint8_t kind, ui
                        struct rdma_preface *preface)
 {
     const struct carrick_endpoint *e = endpoint;
+    const struct rdma_scratch *scratch = rdma_flush_scratch(e);
 
     *preface = (struct rdma_preface){
         .mark = {.version = RDMA_WIRE_VERSION, .kind = kind, .data_bytes = data_bytes},
@@ -130,12 +131,13 @@ void rdma_preface_fill(const struct carrick_endpoint *endpoint, uint8_t kind, ui
         .receive_depth = (uint16_t)e->wanted_receive_depth,
         .reads = e->responder_resources,
     };
-    if (e->domain == NULL)
-        return;
-    preface->scratch_base = (uintptr_t)e->domain->scratch_page;
-    preface->scratch_key = e->domain->scratch->rkey;
-    preface->scratch_bytes = RDMA_SCRATCH_BYTES;
-    preface->flags = e->device->native_flush ? RDMA_PREFACE_FLUSH : 0;
+    if (scratch->mr != NULL) {
+        preface->scratch_base = (uintptr_t)scratch->page;
+        preface->scratch_key = scratch->mr->rkey;
+        preface->scratch_bytes = RDMA_SCRATCH_BYTES;
+    }
+    if (e->domain != NULL && e->device->native_flush)
+        preface->flags = RDMA_PREFACE_FLUSH;
 }
 
 void rdma_endpoint_open(struct carrick_endpoint *endpoint, const struct rdma_preface *partner)

@@ -271,6 +271,8 @@ void rdma_flush_wrote(struct carrick_endpoint *endpoint, const struct rdma_opera
 uint32_t rdma_flush_regions(const struct carrick_endpoint *endpoint);
 // Posts that flush of the hardware. Returns 0 or an errno.
 int rdma_flush_post(struct carrick_endpoint *endpoint, uint64_t number);
+// What the partner's flush reads, and where ours reads it to, in this endpoint's protection domain.
+const struct rdma_scratch *rdma_flush_scratch(const struct carrick_endpoint *endpoint);
 // Makes the read.
 void rdma_flush_fill(struct carrick_endpoint *endpoint, struct ibv_send_wr *wr,
                      struct ibv_sge *sge);

@@ -63,22 +63,30 @@ uint32_t rdma_flush_regions(const struct carrick_endpoint *endpoint)
 
 // ---- the read
 
-// Of the partner's scratch bytes, so that its memory is really asked; where nothing can be written, in an endpoint
-// without a domain, only the order counts, and a read of no bytes keeps it as well.
+const struct rdma_scratch *rdma_flush_scratch(const struct carrick_endpoint *endpoint)
+{
+    return endpoint->domain != NULL ? &endpoint->domain->scratch : &endpoint->device->scratch;
+}
+
+// Of the partner's scratch bytes, so that its memory is really asked. Where nothing can be written, in an endpoint
+// without a domain, only the order counts, and a read of no bytes keeps it as well. But soft iWARP answers one that comes
+// while it sends with the length and the key of what it has just sent: its own check of these, or the reader's of the length,
+// ends the connection. So iWARP has scratch bytes there, too.
 void rdma_flush_fill(struct carrick_endpoint *endpoint, struct ibv_send_wr *wr, struct ibv_sge *sge)
 {
     struct carrick_endpoint *e = endpoint;
+    const struct rdma_scratch *scratch = rdma_flush_scratch(e);
 
     e->written.count = 0;
     wr->opcode = IBV_WR_RDMA_READ;
     wr->num_sge = 1;
-    if (e->domain != NULL && e->partner.scratch_bytes >= RDMA_SCRATCH_BYTES) {
+    if (scratch->mr != NULL && e->partner.scratch_bytes >= RDMA_SCRATCH_BYTES) {
         wr->wr.rdma.remote_addr = e->partner.scratch_base;
         wr->wr.rdma.rkey = e->partner.scratch_key;
         // Not where the partner reads.
-        sge->addr = (uintptr_t)e->domain->scratch_page + 2048;
+        sge->addr = (uintptr_t)scratch->page + 2048;
         sge->length = RDMA_SCRATCH_BYTES;
-        sge->lkey = e->domain->scratch->lkey;
+        sge->lkey = scratch->mr->lkey;
     } else {
         wr->wr.rdma.remote_addr = 0;
         wr->wr.rdma.rkey = 0;

@@ -17,33 +17,37 @@
 
 // ---- domains
 
-static bool scratch_make(struct carrick_domain *domain)
+bool rdma_scratch_make(const struct carrick_device *device, struct ibv_pd *pd,
+                       struct rdma_scratch *scratch)
 {
     int access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ;
     size_t bytes = (size_t)sysconf(_SC_PAGESIZE);
 
-    // Nobody uses what stands there.
-    if (domain->device->flavour->sink_is_written)
+    if (device->flavour->sink_is_written)
         access |= IBV_ACCESS_REMOTE_WRITE;
-    domain->scratch_page =
-        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (domain->scratch_page == MAP_FAILED) {
-        domain->scratch_page = NULL;
+    scratch->page = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (scratch->page == MAP_FAILED) {
+        scratch->page = NULL;
         return false;
     }
     // One page is pinned in microseconds: not worth a worker.
-    domain->scratch = ibv_reg_mr(domain->pd, domain->scratch_page, bytes, access);
-    return domain->scratch != NULL;
+    scratch->mr = ibv_reg_mr(pd, scratch->page, bytes, access);
+    return scratch->mr != NULL;
+}
+
+void rdma_scratch_end(struct rdma_scratch *scratch)
+{
+    if (scratch->mr != NULL)
+        ibv_dereg_mr(scratch->mr);
+    if (scratch->page != NULL)
+        munmap(scratch->page, (size_t)sysconf(_SC_PAGESIZE));
 }
 
 static void domain_work(void *arg)
 {
     struct carrick_domain *domain = arg;
 
-    if (domain->scratch != NULL)
-        ibv_dereg_mr(domain->scratch);
-    if (domain->scratch_page != NULL)
-        munmap(domain->scratch_page, (size_t)sysconf(_SC_PAGESIZE));
+    rdma_scratch_end(&domain->scratch);
     if (domain->pd != NULL)
         ibv_dealloc_pd(domain->pd);
 }
@@ -67,7 +71,7 @@ int rdma_domain_create(struct carrick_device *device, struct carrick_domain **do
     made->device = device;
     device->domain_count++;
     made->pd = ibv_alloc_pd(device->context);
-    if (made->pd == NULL || !scratch_make(made)) {
+    if (made->pd == NULL || !rdma_scratch_make(device, made->pd, &made->scratch)) {
         device->host->log(device->host, CARRICK_LOG_WARNING,
                           "%s: no protection domain with a page in it: %s", device->name,
                           strerrordesc_np(errno));

@@ -204,6 +204,11 @@ static int make_queue(struct carrick_device *d, struct carrick_error *error)
                                  "the device %s gives no completion queue of %u entries, or no "
                                  "protection domain: %s",
                                  d->context->device->name, entries, strerrordesc_np(errno));
+    if (d->flavour->empty_read_breaks && !rdma_scratch_make(d, d->pd, &d->scratch))
+        return carrick_error_set(error, CARRICK_ERR_SYSTEM, errno, "",
+                                 "the device %s registers no page of memory: %s%s",
+                                 d->context->device->name, strerrordesc_np(errno),
+                                 errno == ENOMEM ? "; is the limit of locked memory too low?" : "");
     d->endpoints_max = least((uint32_t)d->cq->cqe / each, RDMA_ENDPOINTS_MAX);
     d->endpoints_max = least(d->endpoints_max, (uint32_t)d->attributes.max_qp);
     d->slots = calloc(d->endpoints_max, sizeof *d->slots);
@@ -397,6 +402,7 @@ static void finish_work(void *arg)
         rdma_destroy_id(d->listener);
     if (d->bound != NULL)
         rdma_destroy_id(d->bound);
+    rdma_scratch_end(&d->scratch);
     if (d->pd != NULL)
         ibv_dealloc_pd(d->pd);
     if (d->cq != NULL) {
