@@ -94,9 +94,10 @@ static void table_was_written(void *arg, int status)
     enum table_kind kind = table_of_state[session->state];
     struct message message = {.type = MESSAGE_TABLE, .session = session->id};
 
-    (void)status;
     if (kind == 0 || session->boot == NULL)
         return; // the session is ending
+    if (status != CARRICK_OK)
+        return; // so is its connection, and says why itself
     message.table.kind = kind;
     message.table.length = (uint32_t)session->table_bytes;
     message.table.generation = session->generation;
