@@ -13,11 +13,22 @@ FAST_MS = 200  # a VI goes on over another link within this time, at the profile
 LEFT_OUT = 3  # pulls beside which more failed, at most, for each one that counts
 
 
+def uptime_s(guest):
+    return float(guest.run_code("cut -d' ' -f1 /proc/uptime")[1])
+
+
+def terminated(guest, since_s):
+    """Soft iWARP's words of a partner that found something wrong."""
+    lines = guest.run_code("dmesg | grep TERMINATE")[1].splitlines()
+    return [line for line in lines if float(line[1:line.index("]")]) >= since_s]
+
+
 def up_and_down(lab, *links, resets=1):
     """Sessions over these links alone, one after the other, of which none breaks: data both ways, and an end of which the partner
     is told."""
     alpha, beta = pair(lab, [manager(list(links), [ECHO])])
     names = [one["name"] for one in links]
+    began_s = {node: uptime_s(node.guest) for node in (alpha, beta)}
     for node in (alpha, beta):
         node.wait_links(*names)
         node.wait_answered()
@@ -39,8 +50,8 @@ def up_and_down(lab, *links, resets=1):
         node.check_sound()
         check(node.session()["sessions"] == resets + 1, f"{node.name}: a session broke: {node.session()}")
         check(all(one["failures"] == 0 for one in node.links().values()), f"{node.name}: a link broke: {node.links()}")
-        # Soft iWARP's word of a partner that found something wrong, also while a session ends.
-        said = node.guest.run_code("dmesg | grep TERMINATE")[1]
+        # Also while a session ended.
+        said = terminated(node.guest, began_s[node])
         check(not said, f"{node.name}: {said}")
     alpha.stop()
     wait_for(lambda: beta.session()["state"] != "up", "beta to see the end", 20, 0.2)
