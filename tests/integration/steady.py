@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A busy machine is not taken for a dead partner: with all cores full, no monitor sees a loss that is none. STEADY_S says for
-how many seconds (10).
+how many seconds (10); for more than some 250, TEST_PATIENCE gives it the time.
 
 Where the machine itself stands still (a core that a hypervisor gives to others), a partner is as silent as a dead one, and a
 loss is no mistake. A witness of real-time priority on each core counts such stalls, and each excuses one loss on each node.
