@@ -248,7 +248,8 @@ struct link {
     enum link_state shown_state; // when it was last told
     uint64_t since_ns;
     uint64_t up_since_ns;
-    uint64_t hold_until_ns; // after a flap: not eligible before this
+    uint64_t hold_until_ns; // after a flap: not eligible before this, and then in slow start
+    uint32_t spread_weight; // its weight when VIs were last spread
     uint32_t flaps;         // decays with time up
     uint64_t latency_ns;    // smoothed
     uint64_t failures;

@@ -7,6 +7,7 @@
 #include "core/vi.h"
 
 #define WEIGHT_FULL 1000u
+#define WEIGHT_STEPS 10u
 
 static int policy_load(struct manager *manager, const struct config_plugin *config,
                        struct module **module, struct carrick_policy **policy,
@@ -67,16 +68,17 @@ static bool any_link_free_of_hold(const struct manager *manager)
     return false;
 }
 
-// Slow start: a link that came back after a flap takes its share over ten times the hold.
+// Slow start: a link that came back after a flap takes its share in steps, each hold_ms long, once its hold is over.
 static uint32_t link_weight(const struct link *link, uint64_t now_ns)
 {
-    uint64_t ramp_ns = link->manager->section->timers.hold_ms * ENV_MS * 10;
+    uint64_t step_ns = link->manager->section->timers.hold_ms * ENV_MS, step;
 
-    if (link->flaps == 0 || now_ns >= link->hold_until_ns + ramp_ns)
+    if (link->flaps == 0)
         return WEIGHT_FULL;
     if (now_ns < link->hold_until_ns)
         return 0;
-    return (uint32_t)((now_ns - link->hold_until_ns) * WEIGHT_FULL / ramp_ns);
+    step = step_ns == 0 ? WEIGHT_STEPS : 1 + (now_ns - link->hold_until_ns) / step_ns;
+    return step >= WEIGHT_STEPS ? WEIGHT_FULL : (uint32_t)step * WEIGHT_FULL / WEIGHT_STEPS;
 }
 
 static void link_describe(const struct link *link, bool holds_count, uint64_t now_ns,
@@ -198,23 +200,33 @@ static void placement_spread(struct manager *manager, bool only_moving)
         }
 }
 
+static void placement_spread_all(struct manager *manager)
+{
+    uint64_t now_ns = env_now_ns(manager->env);
+
+    for (uint32_t i = 0; i < manager->link_count; i++)
+        manager->links[i].spread_weight = link_weight(&manager->links[i], now_ns);
+    placement_spread(manager, false);
+}
+
 void placement_link_up(struct link *link)
 {
-    placement_spread(link->manager, false);
+    placement_spread_all(link->manager);
 }
 
 void placement_tick(struct manager *manager)
 {
-    bool over = false;
+    bool grown = false;
     uint64_t now_ns = env_now_ns(manager->env);
 
     for (uint32_t i = 0; i < manager->link_count; i++) {
-        struct link *link = &manager->links[i];
+        const struct link *link = &manager->links[i];
 
-        if (link->hold_until_ns != 0 && now_ns >= link->hold_until_ns) {
-            link->hold_until_ns = 0;
-            over |= link_is_up(link);
-        }
+        grown |= link_is_up(link) && link_weight(link, now_ns) > link->spread_weight;
     }
-    placement_spread(manager, !over);
+    // Each move costs a VI a pause: all are asked only at the steps of a slow start, and never again once it is over.
+    if (grown)
+        placement_spread_all(manager);
+    else
+        placement_spread(manager, true);
 }

@@ -19,7 +19,7 @@ void placement_place(struct vi *vi);
 void placement_link_up(struct link *link);
 // A VI that is to move has nothing in flight any more.
 void placement_drained(struct vi *vi);
-// A VI that is to move has nothing in flight any more; a link's hold is over.
+// A VI that is to move has nothing in flight any more; a link's hold is over, or its slow start is a step further.
 void placement_tick(struct manager *manager);
 
 #endif

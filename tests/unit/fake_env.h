@@ -17,6 +17,8 @@
 
 #define FAKE_PAGE 4096u
 #define FAKE_LOG_LINES 512
+// Hours after the machine began: a time that was never set (0) must not look like one that was a while ago.
+#define FAKE_BEGIN_NS (3ull * 3600 * 1000 * ENV_MS)
 
 struct fake_env {
     struct env base; // first
@@ -76,7 +78,7 @@ static void fake_log(struct env *env, const struct env_record *record)
              record->level, record->event == NULL ? "-" : record->event,
              record->object == NULL ? "-" : record->object, record->text);
     if (getenv("FAKE_LOG") != NULL)
-        fprintf(stderr, "%9.3f %s\n", (double)fake_time.now_ns / 1e6, line);
+        fprintf(stderr, "%9.3f %s\n", (double)(fake_time.now_ns - FAKE_BEGIN_NS) / 1e6, line);
 }
 
 // Whether a line of the log, of those that are kept, holds this text.
@@ -218,7 +220,7 @@ static inline void fake_env_init(struct fake_env *env, const char *name)
     static uint64_t seed = 0x9e3779b97f4a7c15ull;
 
     if (fake_time.now_ns == 0)
-        fake_time.now_ns = 1000 * ENV_MS;
+        fake_time.now_ns = FAKE_BEGIN_NS;
     *env = (struct fake_env){.base.ops = &fake_env_ops, .name = name, .random = seed += 77777};
 }
 

@@ -147,6 +147,64 @@ Test(placement, after_a_flap_a_link_is_held_and_then_starts_slowly)
     cr_assert_eq(fake_policy.seen[0].weight_permille, 1000);
 }
 
+// The least crowded for its weight; a VI moves only where it is less crowded even with it.
+static int32_t choose_by_weight(const struct carrick_policy_input *input)
+{
+    uint64_t least = UINT64_MAX;
+    int32_t best = CARRICK_POLICY_NONE;
+
+    for (int32_t i = 0; i < (int32_t)input->link_count; i++) {
+        const struct carrick_policy_link *link = carrick_policy_link_at(input, (uint32_t)i);
+        uint64_t crowd = (link->vis + (i != input->current)) * 1000000ull /
+                         (link->weight_permille > 0 ? link->weight_permille : 1);
+
+        if (!link->eligible || crowd > least || (crowd == least && i != input->current))
+            continue;
+        least = crowd;
+        best = i;
+    }
+    return best;
+}
+
+Test(placement, a_link_in_slow_start_takes_one_vi_after_another_and_gives_none_back)
+{
+    enum { VIS = 12, HOLD_MS = 200 };
+    struct link *link;
+    uint64_t taken_ns[VIS];
+    uint32_t at[VIS], taken = 0;
+
+    fake_policy.choose = choose_by_weight;
+    fake_client("a", "echo")->vis = VIS;
+    start("\"hold_ms\":200");
+    link = &fake.a.manager->links[0];
+    cr_assert_eq(link->vis, VIS / 3);
+    fake_reset("a0");
+    FAKE_UNTIL(!link_is_up(link));
+    FAKE_UNTIL(link_is_up(link));
+    fake_run_ms(HOLD_MS / 2);
+    for (uint32_t i = 0; i < VIS; i++) {
+        at[i] = link_of(a, i);
+        cr_assert_neq(at[i], 0, "it is held");
+    }
+    for (unsigned i = 0; i < 20 * HOLD_MS; i++) {
+        fake_run_ms(1);
+        for (uint32_t j = 0; j < VIS; j++) {
+            if (link_of(a, j) == at[j])
+                continue;
+            at[j] = link_of(a, j);
+            cr_assert_eq(at[j], 0, "VI %u went elsewhere", j);
+            taken_ns[taken++] = fake_time.now_ns - link->hold_until_ns;
+        }
+    }
+    cr_assert_eq(taken, VIS / 3, "it took %u", taken);
+    for (uint32_t i = 1; i < taken; i++)
+        cr_assert_geq(taken_ns[i] - taken_ns[i - 1], (HOLD_MS - 50) * ENV_MS,
+                      "two in one step of the slow start");
+    unsigned asked = fake_policy.asked;
+    fake_run_ms(10000);
+    cr_assert_eq(fake_policy.asked, asked, "when it is over, no VI is asked about any more");
+}
+
 Test(placement, a_hold_counts_only_while_another_link_is_there)
 {
     start("\"hold_ms\":5000,\"session_lost_ms\":60000");

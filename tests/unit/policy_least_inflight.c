@@ -81,6 +81,13 @@ Test(least_inflight, a_link_in_slow_start_looks_fuller)
     cr_assert_eq(world_choose(&world, -1), 1);
 }
 
+Test(least_inflight, a_vi_that_went_to_a_link_in_slow_start_stays)
+{
+    for (uint32_t vis = 1; vis <= 40; vis++)
+        for (uint64_t bytes = 0; bytes <= 4u << 20; bytes = bytes * 4 + 4096)
+            world_slow_start(&world, vis, bytes);
+}
+
 Test(least_inflight, a_placed_vi_moves_only_beyond_the_margin)
 {
     world_links(&world, 2);

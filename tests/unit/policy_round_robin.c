@@ -56,6 +56,12 @@ Test(round_robin, gives_a_slow_start_its_share)
               taken[1]);
 }
 
+Test(round_robin, a_vi_that_went_to_a_link_in_slow_start_stays)
+{
+    for (uint32_t vis = 1; vis <= 40; vis++)
+        world_slow_start(&world, vis, 4096);
+}
+
 Test(round_robin, a_weight_of_nothing_is_still_served_when_alone)
 {
     world_links(&world, 2);

@@ -93,6 +93,33 @@ static inline unsigned world_spread(struct world *world, uint32_t vis)
     return moves;
 }
 
+// The second link comes back: its weight grows in steps, and at each every VI is asked about once, as the core does. Each VI
+// has so much in flight. None may go back, and in the end both links have as many.
+static inline void world_slow_start(struct world *world, uint32_t vis, uint64_t bytes)
+{
+    struct carrick_policy_link *from = &world->links[0].link, *back = &world->links[1].link;
+    bool moved[64] = {false};
+    cr_assert_leq(vis, 64u);
+    world_links(world, 2);
+    from->vis = vis;
+    for (back->weight_permille = 100; back->weight_permille <= 1000; back->weight_permille += 100) {
+        for (uint32_t vi = 0; vi < vis; vi++) {
+            from->inflight_bytes = from->vis * bytes;
+            back->inflight_bytes = back->vis * bytes;
+            int32_t to = world_choose(world, moved[vi]);
+            cr_assert(to == 1 || !moved[vi], "VI %u of %u with %llu bytes goes back at weight %u",
+                      vi, vis, (unsigned long long)bytes, back->weight_permille);
+            from->vis -= to != moved[vi];
+            back->vis += to != moved[vi];
+            moved[vi] = to == 1;
+        }
+        // It never carries more than its share and one VI.
+        cr_assert_leq((back->vis - (back->vis > 0)) * 1000,
+                      from->vis * back->weight_permille + 1000);
+    }
+    cr_assert_eq(back->vis, vis / 2);
+}
+
 // Random inputs, each asked twice with another one between; no answer is ever out of bounds or a dead link.
 static inline void world_is_pure(struct world *world)
 {

@@ -33,14 +33,20 @@ struct load {
     uint64_t latency_ns;
 };
 
-static struct load load_of(const struct carrick_policy_link *link, uint32_t added)
+// Without regard to the link's weight. Beyond any real queue it is cut: that keeps products within 64 bits.
+static uint64_t bytes_of(const struct carrick_policy_link *link)
+{
+    uint64_t bytes = link->inflight_bytes + link->inflight_ops * OPERATION_BYTES;
+    return bytes < UINT64_C(1) << 50 ? bytes : UINT64_C(1) << 50;
+}
+
+// added: a VI that it is thought to have more, with so many bytes; NULL: none.
+static struct load load_of(const struct carrick_policy_link *link, const uint64_t *added)
 {
     uint64_t weight = link->weight_permille > 0 ? link->weight_permille : 1;
-    uint64_t bytes = link->inflight_bytes + link->inflight_ops * OPERATION_BYTES;
     struct load load = {
-        // Beyond any real queue; only keeps the product within 64 bits.
-        .bytes = (bytes < UINT64_C(1) << 50 ? bytes : UINT64_C(1) << 50) * 1000 / weight,
-        .vis = ((uint64_t)link->vis + added) * 1000000 / weight,
+        .bytes = (bytes_of(link) + (added ? *added : 0)) * 1000 / weight,
+        .vis = ((uint64_t)link->vis + (added != NULL)) * 1000000 / weight,
         .latency_ns = link->latency_ns,
     };
     return load;
@@ -61,8 +67,10 @@ static int load_compare(const struct load *a, const struct load *b)
     return b->latency_ns + LATENCY_CLOSE_NS < a->latency_ns ? 1 : 0;
 }
 
-// The best link that can take the VI, begun at another one each time so that equals take turns. skip: not this one.
-static int32_t find_best(const struct carrick_policy_input *input, int32_t skip, struct load *least)
+// The best link that can take the VI, begun at another one each time so that equals take turns. skip: not this one, for
+// the VI is on it, and takes so many bytes along.
+static int32_t find_best(const struct carrick_policy_input *input, int32_t skip,
+                         const uint64_t *along, struct load *least)
 {
     int32_t best = CARRICK_POLICY_NONE;
     uint32_t start = (uint32_t)(input->sequence % input->link_count);
@@ -71,7 +79,7 @@ static int32_t find_best(const struct carrick_policy_input *input, int32_t skip,
         const struct carrick_policy_link *link = carrick_policy_link_at(input, i);
         if (!link->eligible || link->busy || (int32_t)i == skip)
             continue;
-        struct load load = load_of(link, skip >= 0);
+        struct load load = load_of(link, along);
         if (best < 0 || load_compare(&load, least) < 0) {
             *least = load;
             best = (int32_t)i;
@@ -85,13 +93,14 @@ static int32_t choose_again(const struct carrick_policy *policy,
 {
     const struct carrick_policy_link *current =
         carrick_policy_link_at(input, (uint32_t)input->current);
-    struct load here = load_of(current, 0), there = {0};
-    int32_t best = find_best(input, input->current, &there);
+    // The VI takes its own load along, and it weighs there what it weighs there: without this a lone busy VI would go to
+    // and fro, and others would while a link is in slow start.
+    uint64_t share = bytes_of(current) / (current->vis > 0 ? current->vis : 1);
+    struct load here = load_of(current, NULL), there = {0};
+    int32_t best = find_best(input, input->current, &share, &there);
     if (best < 0)
         return input->current;
-    // The VI takes its own load along. Without this a lone busy VI would go to and fro.
-    uint64_t share = here.bytes / (current->vis > 0 ? current->vis : 1);
-    if (here.bytes > there.bytes + share + policy->margin_bytes)
+    if (here.bytes > there.bytes + policy->margin_bytes)
         return best;
     if (there.bytes <= here.bytes + policy->margin_bytes && there.vis < here.vis)
         return best;
@@ -116,7 +125,7 @@ static int32_t policy_choose(struct carrick_policy *policy,
     if (input->current >= 0 && (uint32_t)input->current < input->link_count &&
         carrick_policy_link_at(input, (uint32_t)input->current)->eligible)
         return choose_again(policy, input);
-    return find_best(input, -1, &least);
+    return find_best(input, -1, NULL, &least);
 }
 
 static int take_margin(struct json_object *value, struct carrick_policy *policy,
