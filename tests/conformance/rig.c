@@ -202,7 +202,7 @@ struct rig *rig_open(const struct rig_kind *kind, const char *fault_config)
 
     cr_assert(rig != NULL);
     rig->kind = *kind;
-    rig->now_ns = 1000 * RIG_MS;
+    rig->now_ns = 3ull * 3600 * 1000 * RIG_MS; // hours after the machine began
     rig->random_state = 42;
     rig->stride = sizeof(struct carrick_event);
     rig->timers = rig_timers_new();

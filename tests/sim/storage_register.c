@@ -165,11 +165,11 @@ static void say(struct storage *storage, const struct life *life)
               "  value %u: written by user %u at %s, asked %.3f ms, %s %.3f ms; known at %.3f ms, "
               "last found by user %u at %s, asked %.3f ms (request %" PRIu64 ")",
               life->op, op->user, storage->world->node[op->node].name,
-              (double)(op->asked_ns - 1000000000) / 1e6, op->good ? "answered" : "no answer",
-              op->good ? (double)(op->answered_ns - 1000000000) / 1e6 : 0.0,
-              (double)(life->known - 1000000000) / 1e6, last->user,
-              storage->world->node[last->node].name, (double)(last->asked_ns - 1000000000) / 1e6,
-              life->found_op);
+              (double)(op->asked_ns - WORLD_BEGIN_NS) / 1e6, op->good ? "answered" : "no answer",
+              op->good ? (double)(op->answered_ns - WORLD_BEGIN_NS) / 1e6 : 0.0,
+              (double)(life->known - WORLD_BEGIN_NS) / 1e6, last->user,
+              storage->world->node[last->node].name,
+              (double)(last->asked_ns - WORLD_BEGIN_NS) / 1e6, life->found_op);
 }
 
 static void zero_say(struct storage *storage, const struct zero *zero)
@@ -181,8 +181,8 @@ static void zero_say(struct storage *storage, const struct zero *zero)
     world_say(storage->world, NULL,
               "  zeroes: %s by user %u at %s, asked %.3f ms, %s %.3f ms (request %u)",
               zero->read ? "read" : "written", op->user, storage->world->node[op->node].name,
-              (double)(op->asked_ns - 1000000000) / 1e6, op->good ? "answered" : "no answer",
-              op->good ? (double)(op->answered_ns - 1000000000) / 1e6 : 0.0, zero->op);
+              (double)(op->asked_ns - WORLD_BEGIN_NS) / 1e6, op->good ? "answered" : "no answer",
+              op->good ? (double)(op->answered_ns - WORLD_BEGIN_NS) / 1e6 : 0.0, zero->op);
 }
 
 static void wrong(struct storage *storage, unsigned group, uint32_t index, const struct life *a,

@@ -377,8 +377,10 @@ void world_run(const struct world_options *options, struct world *world)
 {
     memset(world, 0, sizeof(*world));
     world->options = *options;
-    world->clock.now_ns = 1000000000;
+    world->clock.now_ns = WORLD_BEGIN_NS;
     world->next_sample_ns = world->clock.now_ns + SAMPLE_NS;
+    for (unsigned i = 0; i < WORLD_CLIENTS_MAX; i++)
+        world->half_since_ns[i] = world->clock.now_ns;
     world->hash = 0xcbf29ce484222325ull;
     world->trigger_state = -1;
     world->clients_work = true;

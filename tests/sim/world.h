@@ -22,6 +22,8 @@
 #include "tests/sim/storage_break.h"
 #include "transports/sim/sim_fabric.h"
 
+// Hours after the machine began: a time that was never set (0) must not look like one that was a while ago.
+#define WORLD_BEGIN_NS (3ull * 3600 * 1000 * ENV_MS)
 #define WORLD_LINKS_MAX 4u
 #define WORLD_CLIENTS_MAX 3u
 #define WORLD_ACTIONS_MAX 256u

@@ -23,7 +23,7 @@ static void line_add(struct world *world, const char *who, const char *what, con
     char **place = &world->log[world->log_count % WORLD_LOG_MAX];
 
     if (asprintf(&line, "%12.3f ms  %-2s %-18s %s",
-                 (double)(world->clock.now_ns - 1000000000) / 1e6, who, what, text) < 0)
+                 (double)(world->clock.now_ns - WORLD_BEGIN_NS) / 1e6, who, what, text) < 0)
         abort();
     world_hash(world, line, strlen(line));
     world->log_count++;

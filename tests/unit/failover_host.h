@@ -146,6 +146,8 @@ struct carrick_vi {
 static struct carrick_vi world_vis[2];
 
 #define WORLD_MS 1000000ull
+// Hours after the machine began: a time that was never set (0) must not look like one that was a while ago.
+#define WORLD_BEGIN_NS (3ull * 3600 * 1000 * WORLD_MS)
 
 static inline struct node *peer_of(struct node *node)
 {
@@ -243,7 +245,7 @@ static inline void world_log(const struct carrick_host *base, int level, const c
     (void)level;
     if (!node->world->loud)
         return;
-    fprintf(stderr, "%8.3f %s ", (double)node->world->now_ns / 1e6, base->node);
+    fprintf(stderr, "%8.3f %s ", (double)(node->world->now_ns - WORLD_BEGIN_NS) / 1e6, base->node);
     va_start(arguments, format);
     vfprintf(stderr, format, arguments);
     va_end(arguments);

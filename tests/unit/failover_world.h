@@ -229,6 +229,7 @@ static inline struct world *world_new(const char *config)
     struct world *world = calloc(1, sizeof *world);
 
     world->config = config;
+    world->now_ns = WORLD_BEGIN_NS;
     world->linked = true;
     world->arbiter_ms = 2;
     world->late_ms = 100;

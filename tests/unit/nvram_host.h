@@ -15,6 +15,8 @@
 
 const struct carrick_plugin *nvram_shadow_plugin_entry(void);
 
+// Hours after the machine began: a time that was never set (0) must not look like one that was a while ago.
+#define W_BEGIN_NS (3ull * 3600 * 1000000000)
 enum { W_VIS = 8, W_OPS = 256, W_REGIONS = 64, W_TIMERS = 64, W_REQUESTS = 256, W_STORES = 4 };
 
 struct carrick_region {

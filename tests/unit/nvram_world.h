@@ -154,6 +154,8 @@ static inline void w_node_init(int index)
     static const char *const names[2] = {"alpha", "beta"};
     struct w_node *node = &world.nodes[index];
 
+    if (world.now_ns == 0)
+        world.now_ns = W_BEGIN_NS;
     node->index = index;
     snprintf(node->name, sizeof node->name, "%s", names[index]);
     node->base = (struct carrick_host){

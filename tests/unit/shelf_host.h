@@ -21,6 +21,8 @@
 #define WORLD_NODES 2
 #define WORLD_FILES 8
 #define WORLD_RECORDS 8192
+// Hours after the machine began: a time that was never set (0) must not look like one that was a while ago.
+#define WORLD_BEGIN_NS (3ull * 3600 * 1000000000)
 
 const struct carrick_plugin *shelf_plugin_entry(void);
 

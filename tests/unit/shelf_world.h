@@ -160,7 +160,7 @@ static inline void world_begin(uint64_t seed)
 {
     memset(&world, 0, sizeof world);
     world.seed = seed * 2654435761u + 1;
-    world.now_ns = 1000000000;
+    world.now_ns = WORLD_BEGIN_NS;
     world.read_now = true;
     node_init(&world.nodes[0], "alpha");
     node_init(&world.nodes[1], "beta");
