@@ -91,13 +91,13 @@ static void link_went_down(struct link *link, uint64_t now_ns)
     uint64_t hold_ns = link->manager->section->timers.hold_ms * ENV_MS;
 
     link->latency_ns = 0;
+    // A link that stayed up for long has earned its good name back.
+    if (now_ns - link->up_since_ns > (hold_ns << FLAPS_MAX))
+        link->flaps = 0;
     // That is no failure of the link.
     if (link_end_is_expected(link))
         return;
     link->failures++;
-    // A link that stayed up for long has earned its good name back.
-    if (now_ns - link->up_since_ns > (hold_ns << FLAPS_MAX))
-        link->flaps = 0;
     if (link->flaps < FLAPS_MAX)
         link->flaps++;
 }

@@ -236,6 +236,23 @@ Test(placement, the_hold_grows_with_each_flap_and_is_bounded)
     cr_assert_leq(hold, 10 * ENV_MS * 64);
 }
 
+Test(placement, a_link_that_stayed_up_for_long_is_not_held_after_a_command)
+{
+    start("\"hold_ms\":10");
+    struct link *link = &fake.a.manager->links[0];
+
+    fake_reset("a0");
+    FAKE_UNTIL(!link_is_up(link));
+    FAKE_UNTIL(link_is_up(link));
+    cr_assert(link_is_held(link));
+    fake_run_ms(3600 * 1000);
+    link_admin_down(link, "test");
+    fake_run_ms(50);
+    link_admin_up(link);
+    FAKE_UNTIL(link_is_up(link));
+    cr_assert(!link_is_held(link), "for a failure of an hour ago");
+}
+
 Test(placement, a_busy_vi_drains_before_it_moves)
 {
     struct carrick_region *region;
