@@ -29,6 +29,7 @@
 #include "core/manager.h"
 #include "core/status_line.h"
 #include "core/tables.h"
+#include "core/told.h"
 
 #define LANES_MAX 8u
 #define LINKS_MAX 16u
@@ -419,6 +420,7 @@ struct session {
     struct ending reason;   // of the end that is under way
     struct ending last_end;
     struct ending refused; // the last refusal, until a session is UP
+    struct told refusals;  // since then
     struct client_info partner_clients;
     uint64_t asked_bytes; // of memory, by the partner's clients, that this session is built with
 };

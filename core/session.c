@@ -131,6 +131,7 @@ void session_refused(struct manager *manager, bool by_partner, uint32_t reason, 
 {
     struct ending *refused = &manager->session.refused;
     bool again = refused->reason == reason; // by either: both find what does not agree
+    char line[CAUSE_BYTES + 32];
 
     if (reason == CARRICK_REASON_DUPLICATE || reason == CARRICK_REASON_NOT_READY ||
         reason == CARRICK_REASON_STALE_SESSION)
@@ -139,10 +140,10 @@ void session_refused(struct manager *manager, bool by_partner, uint32_t reason, 
                                .by_partner = by_partner,
                                .at_ns = again ? refused->at_ns : env_now_ns(manager->env)};
     snprintf(refused->text, sizeof(refused->text), "%s", text);
-    if (!again)
+    snprintf(line, sizeof(line), "%s: %s", reason_name(reason), text);
+    if (told_first(&manager->session.refusals, line))
         log_record(manager->env, CARRICK_LOG_WARNING, "session-refused", manager->section->name,
-                   NULL, "%s refused: %s: %s", by_partner ? "the partner" : "this node",
-                   reason_name(reason), refused->text);
+                   NULL, "%s refused: %s", by_partner ? "the partner" : "this node", line);
 }
 
 void session_refuse(struct manager *manager, uint32_t reason, const char *text)

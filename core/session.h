@@ -42,7 +42,7 @@ void session_fire(struct manager *manager, enum session_event event);
 void session_end(struct manager *manager, uint32_t reason, const char *text);
 // This side refuses the partner: remembers it, tells it, ends.
 void session_refuse(struct manager *manager, uint32_t reason, const char *text);
-// Remembers a refusal for `carrick status`, and logs it once.
+// Remembers a refusal for `carrick status`, and logs each cause once until a session is up.
 void session_refused(struct manager *manager, bool by_partner, uint32_t reason, const char *text);
 // Sends over any conn that is proven; false when there is none, or no room.
 bool session_send(struct manager *manager, const struct message *message);

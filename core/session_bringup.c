@@ -37,7 +37,9 @@ static void status_was_read(void *arg, int status)
                             env_now_ns(manager->env), &line) != PARTNER_STATUS_OURS)
         return;
     if (line.refusal != CARRICK_REASON_NONE && line.refusal < CARRICK_REASON_COUNT) {
-        session_refused(manager, true, line.refusal, "as its status line says");
+        // That says no more than the reason: what is known of that already stays.
+        if (session->refused.reason != line.refusal)
+            session_refused(manager, true, line.refusal, "as its status line says");
         session_partner_refused(manager, line.refusal, "the partner's status line says so");
         return;
     }
@@ -394,6 +396,7 @@ static void up_enter(struct manager *manager)
     session->was_up = true;
     session->failures = 0;
     session->refused = (struct ending){0};
+    told_forget(&session->refusals);
     // The link may still wait for keys. What was before this session has no part in how long it has been without one.
     session->lost_since_ns = 0;
     session_links_changed(manager);

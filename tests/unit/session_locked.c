@@ -98,19 +98,56 @@ Test(session_locked, what_the_partner_asks_for_is_refused_before_it_is_registere
     FAKE_UNTIL(fake_is_up(&fake.a) && fake_is_up(&fake.b));
 }
 
+static unsigned lines_of(const char *begin)
+{
+    unsigned lines = 0;
+
+    for (unsigned i = 0; i < FAKE_LOG_LINES; i++)
+        lines += strncmp(fake_time.line[i], begin, strlen(begin)) == 0;
+    return lines;
+}
+
+static void attempts(unsigned more)
+{
+    unsigned until = fake.b.manager->session.failures + more;
+
+    FAKE_UNTIL(fake.b.manager->session.failures >= until);
+}
+
 Test(session_locked, it_is_logged_once)
 {
     uint64_t own = own_of_b();
-    unsigned lines = 0;
 
     fake_want(a, MIB, FAKE_RW);
     limit_is(own);
     fake_start();
     UNTIL_WATCHED(refused_both());
-    FAKE_UNTIL(fake.b.manager->session.failures >= 4);
-    for (unsigned i = 0; i < FAKE_LOG_LINES; i++)
-        lines += strncmp(fake_time.line[i], "b 4 session-refused", 19) == 0;
-    cr_assert_eq(lines, 1);
+    attempts(4);
+    cr_assert_eq(lines_of("b 4 session-refused"), 1);
+}
+
+Test(session_locked, another_cause_is_logged_once_too_and_none_again_by_turns)
+{
+    uint64_t own = own_of_b();
+
+    fake_want(a, MIB, FAKE_RW);
+    limit_is(own);
+    fake_start();
+    for (unsigned i = 0; i < 4; i++) {
+        limit_is(own + i % 2 * MIB);
+        attempts(2);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(lines_of(i == 0 ? "a 4 session-refused" : "b 4 session-refused"), 2);
+        cr_assert_lt(fake_time.lines, FAKE_LOG_LINES, "lines were lost");
+    }
+    limit_is(own + 4 * MIB);
+    FAKE_UNTIL(fake_is_up(&fake.a) && fake_is_up(&fake.b));
+    limit_is(own);
+    fake_node_end(&fake.a);
+    fake_node_start(&fake.a, "a");
+    attempts(2);
+    cr_assert_eq(lines_of("b 4 session-refused"), 3, "it went well meanwhile");
 }
 
 Test(session_locked, what_this_node_has_itself_is_refused_at_the_start)
