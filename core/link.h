@@ -45,7 +45,8 @@ bool link_is_idle(const struct link *link); // no conns, no domain
 
 bool link_takes_registrations(const struct link *link);
 void link_registrations_changed(struct link *link);
-void link_registration_failed(struct link *link, int status);
+// why: the transport's words, or NULL.
+void link_registration_failed(struct link *link, int status, const char *why);
 // Outside of any call of a client: a failure takes effect.
 void link_registration_settle(struct link *link);
 
@@ -66,7 +67,8 @@ bool link_failed_here(const struct link *link);
 // Notices a changed state: logs it once, with its cause, and tells the session.
 void link_changed(struct link *link);
 
-// Remembers a cause, to be shown with the state.
+// Remembers a cause, to be shown with the state. While the link is not up, each cause is logged once.
 void link_note(struct link *link, const char *cause);
+void link_note_error(struct link *link, const char *cause); // one that wants an operator
 
 #endif

@@ -2,9 +2,12 @@
 //
 // A link has a domain for each session: memory is registered in it, and the link is ready when all of that has come. At
 // its end first the conns end, then the registrations, then the domain.
+#include <stdio.h>
+
 #include "core/conn.h"
 #include "core/link.h"
 #include "core/locked.h"
+#include "core/names.h"
 #include "core/region.h"
 #include "core/session.h"
 #include "core/vi.h"
@@ -36,25 +39,30 @@ void link_prepare(struct link *link)
 }
 
 // A client may be in the middle of region_create: what the end of the link brings it must come after that returns.
-void link_registration_failed(struct link *link, int status)
+void link_registration_failed(struct link *link, int status, const char *why)
 {
-    link->registration_status = status;
     link_poll_soon(link);
+    if (link->registration_status != CARRICK_OK)
+        return; // the first of them says it
+    link->registration_status = status;
+    if (why != NULL)
+        snprintf(link->registration_why, sizeof(link->registration_why), "%s", why);
+    else
+        snprintf(link->registration_why, sizeof(link->registration_why),
+                 "memory could not be registered: %s", status_name(status));
 }
 
 void link_registration_settle(struct link *link)
 {
-    static const char why[] =
-        "memory could not be registered; is the limit of locked memory too low?";
     int status = link->registration_status;
 
     if (status == CARRICK_OK)
         return;
     link->registration_status = CARRICK_OK;
     // Without all of its memory the link carries nothing: it begins again, with back-off.
-    link_note(link, why);
+    link_note_error(link, link->registration_why);
     if (link_takes_registrations(link))
-        link_unprepare(link, status, why);
+        link_unprepare(link, status, link->registration_why);
 }
 
 bool link_takes_registrations(const struct link *link)

@@ -77,6 +77,7 @@ static void link_came_up(struct link *link, uint64_t now_ns)
         link->flaps == 0 ? 0 : now_ns + ((uint64_t)hold_ms * ENV_MS << (link->flaps - 1));
     link->backoff_ms = link->manager->section->timers.backoff_min_ms;
     link->cause[0] = '\0';
+    told_forget(&link->causes);
 }
 
 // It goes with its session, or by command.
@@ -135,15 +136,22 @@ void link_changed(struct link *link)
     session_links_changed(manager);
 }
 
-void link_note(struct link *link, const char *cause)
+static void note(struct link *link, int level, const char *cause)
 {
     struct manager *manager = link->manager;
-    char before[CAUSE_BYTES];
 
-    snprintf(before, sizeof(before), "%s", link->cause);
     snprintf(link->cause, sizeof(link->cause), "%s", cause);
-    // The same cause again and again, at each attempt, is logged once.
-    if (__builtin_strcmp(before, link->cause) != 0 && link->shown_state != LINK_UP)
-        log_record(manager->env, CARRICK_LOG_INFO, "link-cause", manager->section->name,
-                   link->config->name, "%s", link->cause);
+    if (link->shown_state != LINK_UP && told_first(&link->causes, link->cause))
+        log_record(manager->env, level, "link-cause", manager->section->name, link->config->name,
+                   "%s", link->cause);
+}
+
+void link_note(struct link *link, const char *cause)
+{
+    note(link, CARRICK_LOG_INFO, cause);
+}
+
+void link_note_error(struct link *link, const char *cause)
+{
+    note(link, CARRICK_LOG_ERROR, cause);
 }

@@ -231,6 +231,7 @@ struct link {
     uint32_t registrations;  // that are not NONE
     uint32_t making;         // among them, those whose REGISTERED is still to come
     int registration_status; // why one failed, until link_poll has acted on it
+    char registration_why[CAUSE_BYTES];
     uint64_t opening_ns; // since when the transport opens the device on a worker; 0: it does not
     bool opened_once;    // device_open has answered something else than that
     bool listening;
@@ -256,6 +257,7 @@ struct link {
     uint64_t failures;
     uint32_t vis;
     char cause[CAUSE_BYTES];
+    struct told causes; // since it was up
 };
 
 // ---- VIs

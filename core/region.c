@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/region.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -122,7 +123,7 @@ int region_register(struct region *region, struct link *link)
         options.bytes = region->bytes;
     status = link->ops->region_register(link->domain, &options, &on->registration);
     if (status != CARRICK_OK) {
-        link_registration_failed(link, status);
+        link_registration_failed(link, status, NULL);
         return status;
     }
     on->state = REGISTRATION_MAKING;
@@ -146,6 +147,18 @@ void region_deregister_all(struct link *link)
         registration_end(&region->on[link->index]);
 }
 
+static void registration_failed(struct link *link, const struct carrick_event *event)
+{
+    char why[CAUSE_BYTES];
+    size_t length = event->length < sizeof(why) ? event->length : sizeof(why) - 1;
+    // One that was built against ABI 1.0 may leave there what it likes.
+    bool says = module_plugin(link->module)->abi_minor >= 1 && length > 0;
+
+    if (says)
+        snprintf(why, sizeof(why), "%.*s", (int)length, (const char *)event->data);
+    link_registration_failed(link, event->status, says ? why : NULL);
+}
+
 void region_event(const struct carrick_event *event)
 {
     struct region_on_link *on = (struct region_on_link *)(uintptr_t)event->cookie;
@@ -165,7 +178,7 @@ void region_event(const struct carrick_event *event)
         on->registration = NULL;
         link->registrations--;
         if (event->type == CARRICK_EVENT_REGISTERED)
-            link_registration_failed(link, event->status);
+            registration_failed(link, event);
     }
     region_free_if_over(region);
     link_registrations_changed(link);

@@ -162,7 +162,8 @@ enum carrick_event_type {
     // operations (all kinds) that were applied here, where CARRICK_CAP_APPLIED_COUNT is set.
     CARRICK_EVENT_CLOSED = 6,
     CARRICK_EVENT_REGISTERED =
-        7, // registration, key; status not OK: it failed and the handle is gone
+        7, // registration, key; status not OK: it failed and the handle is gone. Since ABI 1.1 data is then
+    // why, as text, valid as that of RECEIVE, for the log and the operator; length 0: no more than the status
     CARRICK_EVENT_DEREGISTERED =
         8, // the partner cannot reach the memory any more; the handle is gone
     // Carrier or port lost: no endpoint of the device will work. status CARRICK_ERR_NO_DEVICE where the cause is known to lie

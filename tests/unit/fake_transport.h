@@ -33,9 +33,11 @@ struct carrick_device {
     void *wake_arg;
     struct carrick_endpoint *endpoints;
     unsigned domains, registrations;
-    uint32_t poll_max;    // events that one poll gives at most; 0: as many as asked for
-    int register_fails;   // REGISTERED comes with this status
-    bool hold_registered; // REGISTERED waits for fake_let_registered
+    unsigned domains_made;    // ever
+    uint32_t poll_max;        // events that one poll gives at most; 0: as many as asked for
+    int register_fails;       // REGISTERED comes with this status
+    const char *register_why; // … and these words, or NULL
+    bool hold_registered;     // REGISTERED waits for fake_let_registered
     unsigned waiting;
     struct carrick_registration *unregistered[64];
     bool hold_closed; // CLOSED waits for fake_let_closed

@@ -133,6 +133,7 @@ static int fake_domain_create(struct carrick_device *device, struct carrick_doma
     cr_assert(*domain != NULL);
     (*domain)->device = device;
     device->domains++;
+    device->domains_made++;
     return CARRICK_OK;
 }
 
@@ -160,8 +161,10 @@ static void fake_tell_registered(struct carrick_registration *registration)
 {
     struct carrick_device *device = registration->domain->device;
     int status = device->register_fails;
+    const char *why = status == CARRICK_OK ? NULL : device->register_why;
     struct carrick_event *event =
-        fake_tell(device, CARRICK_EVENT_REGISTERED, status, registration->options.cookie, NULL, 0);
+        fake_tell(device, CARRICK_EVENT_REGISTERED, status, registration->options.cookie, why,
+                  why == NULL ? 0 : (uint32_t)strlen(why));
 
     event->registration = status == CARRICK_OK ? registration : NULL;
     event->key = registration->key;

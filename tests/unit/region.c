@@ -288,6 +288,52 @@ Test(region, a_device_that_is_removed_and_comes_back)
     cr_assert(region_ready(core_region(region), &fake.a.manager->links[0]));
 }
 
+static unsigned lines_of(const char *text)
+{
+    unsigned lines = 0;
+
+    for (unsigned i = 0; i < FAKE_LOG_LINES; i++)
+        lines += strstr(fake_time.line[i], text) != NULL;
+    return lines;
+}
+
+// Registers nothing on a0, for these words, until it was tried more often.
+static void fails(const char *why, unsigned tries)
+{
+    struct carrick_device *device = fake_device("a0");
+    unsigned until = device->domains_made + tries;
+
+    device->register_fails = CARRICK_ERR_LIMIT;
+    device->register_why = why;
+    FAKE_UNTIL(device->domains_made >= until);
+}
+
+Test(region, why_it_fails_is_shown_and_logged_once_however_often_it_is_tried)
+{
+    struct link *link;
+
+    fake_start_up();
+    link = &fake.a.manager->links[0];
+    for (unsigned round = 1; round <= 2; round++) {
+        fake_device("a0")->register_fails = CARRICK_ERR_LIMIT;
+        cr_assert(fake_region(a, 4096) != NULL);
+        fails("too much to lock", 5);
+        cr_assert_str_eq(link->cause, "too much to lock");
+        fails("no such memory", 2);
+        fails("too much to lock", 2);
+        fails("no such memory", 2);
+        fails(NULL, 2);
+        cr_assert_str_eq(link->cause, "memory could not be registered: limit");
+        cr_assert_eq(lines_of("a 3 link-cause link0: too much to lock"), round);
+        cr_assert_eq(lines_of("a 3 link-cause link0: no such memory"), round);
+        cr_assert_eq(lines_of("a 3 link-cause link0: memory could not be registered: limit"),
+                     round);
+        cr_assert_lt(fake_time.lines, FAKE_LOG_LINES, "lines were lost");
+        fake_device("a0")->register_fails = CARRICK_OK;
+        FAKE_UNTIL(link_is_up(link)); // it went well: the next time is news
+    }
+}
+
 Test(region, a_registration_that_fails_leaves_the_other_link)
 {
     fake_want(a, 4096, FAKE_RW);

@@ -83,7 +83,7 @@ struct carrick_registration {
     uint32_t event;   // REGISTERED or DEREGISTERED
     int32_t status;
     int failed_errno;
-    uint64_t locked_bytes, limit_bytes; // why it was refused, with CARRICK_ERR_LIMIT
+    uint64_t limit_bytes; // of what may be locked; 0: none
     void *address;
     uint64_t bytes;
     uint32_t access;
@@ -149,6 +149,7 @@ struct carrick_device {
     struct list parked;    // endpoints to destroy when the interface is back
     struct list received;  // endpoints with buffers to give back before the next poll
     struct list telling;   // registrations
+    char failure[256];     // why one of them failed, until the next poll
     uint32_t half_open;
     uint32_t jobs;
     uint64_t timer_ns; // what timer_fd is set to, 0: nothing

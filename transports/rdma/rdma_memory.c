@@ -154,11 +154,13 @@ static bool may_lock(struct carrick_registration *r)
 {
     // Memory that wants a sink, and that the partner reads, is locked twice.
     uint32_t times = r->access != CARRICK_ACCESS_LOCAL && wants_sink(r) ? 2 : 1;
+    uint64_t locked;
 
     r->limit_bytes = rdma_locked_limit(r->domain->device);
-    r->locked_bytes = status_number("VmPin", 10) * 1024;
-    return r->limit_bytes == 0 || (r->locked_bytes <= r->limit_bytes &&
-                                   r->bytes <= (r->limit_bytes - r->locked_bytes) / times);
+    if (r->limit_bytes == 0)
+        return true;
+    locked = status_number("VmPin", 10) * 1024;
+    return locked <= r->limit_bytes && r->bytes <= (r->limit_bytes - locked) / times;
 }
 
 // ---- registrations
@@ -207,35 +209,11 @@ static void register_work(void *arg)
     region_end(r);
 }
 
-static void register_say(const struct carrick_registration *r)
-{
-    const struct carrick_device *d = r->domain->device;
-    const struct carrick_host *host = d->host;
-    unsigned long long bytes = r->bytes, locked = r->locked_bytes, limit = r->limit_bytes;
-
-    if (r->status == CARRICK_ERR_LIMIT ||
-        (r->status != CARRICK_OK && r->failed_errno == ENOMEM && limit != 0))
-        host->log(host, CARRICK_LOG_ERROR,
-                  "%s: a region of %llu bytes cannot be locked: %llu bytes are, and the limit is "
-                  "%llu; set LimitMEMLOCK=infinity in the unit of carrickd, or raise `ulimit -l`",
-                  d->name, bytes, locked, limit);
-    else if (r->status != CARRICK_OK &&
-             (r->failed_errno == EOPNOTSUPP || r->failed_errno == EFAULT))
-        host->log(host, CARRICK_LOG_ERROR,
-                  "%s: the memory of a region of %llu bytes cannot be registered: %s; memory of "
-                  "files on a disk or on DAX file systems cannot, tmpfs and hugetlbfs can",
-                  d->name, bytes, strerrordesc_np(r->failed_errno));
-    else if (r->status != CARRICK_OK)
-        host->log(host, CARRICK_LOG_ERROR, "%s: a region of %llu bytes cannot be registered: %s",
-                  d->name, bytes, strerrordesc_np(r->failed_errno));
-}
-
 static void register_done(void *arg)
 {
     struct carrick_registration *r = arg;
 
     r->domain->device->jobs--;
-    register_say(r);
     r->event = CARRICK_EVENT_REGISTERED;
     region_tell(r);
 }
@@ -302,6 +280,26 @@ int rdma_region_deregister(struct carrick_registration *registration)
     return CARRICK_OK;
 }
 
+// The core says it once, however often it tries again: nothing stands in it that is another with each try.
+static void failure_text(const struct carrick_registration *r, char *text, size_t size)
+{
+    unsigned long long bytes = r->bytes, limit = r->limit_bytes;
+
+    if (r->status == CARRICK_ERR_LIMIT || (r->failed_errno == ENOMEM && limit != 0))
+        snprintf(text, size,
+                 "a region of %llu bytes cannot be locked beside what is: the limit is %llu bytes; "
+                 "set LimitMEMLOCK=infinity in the unit of carrickd, or raise `ulimit -l`",
+                 bytes, limit);
+    else if (r->failed_errno == EOPNOTSUPP || r->failed_errno == EFAULT)
+        snprintf(text, size,
+                 "the memory of a region of %llu bytes cannot be registered: %s; memory of files "
+                 "on a disk or on DAX file systems cannot, tmpfs and hugetlbfs can",
+                 bytes, strerrordesc_np(r->failed_errno));
+    else
+        snprintf(text, size, "a region of %llu bytes cannot be registered: %s", bytes,
+                 strerrordesc_np(r->failed_errno));
+}
+
 void rdma_regions_tell(struct carrick_device *device, struct rdma_output *out)
 {
     while (!list_empty(&device->telling) && !rdma_output_full(out)) {
@@ -314,6 +312,12 @@ void rdma_regions_tell(struct carrick_device *device, struct rdma_output *out)
             .registration = r,
         };
 
+        if (event.status != CARRICK_OK) {
+            // Of several in one poll the last one's words stand for all.
+            failure_text(r, device->failure, sizeof device->failure);
+            event.data = device->failure;
+            event.length = (uint32_t)strlen(device->failure);
+        }
         if (r->mr != NULL) {
             event.key.base = (uintptr_t)r->address;
             event.key.key = r->mr->rkey;
