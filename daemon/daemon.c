@@ -305,7 +305,7 @@ static enum daemon_exit run(struct daemon *daemon)
         fprintf(stderr, "carrickd: cannot make the main loop: %s\n", strerror(errno));
         return DAEMON_EXIT_FAILED;
     }
-    prepare_limits(daemon);
+    prepare_limits();
     enum daemon_exit result = run_loop(daemon);
     log_listen(daemon->log, NULL, NULL);
     managers_destroy(daemon->managers);

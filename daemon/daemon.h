@@ -69,7 +69,7 @@ struct daemon {
 // Reads the file and finds the node and the plugins.
 enum daemon_exit prepare_config(struct daemon *daemon);
 enum daemon_exit prepare_key(struct daemon *daemon);
-void prepare_limits(struct daemon *daemon);
+void prepare_limits(void);
 // Takes out of a configuration that was just loaded what has no place at this stage of the boot.
 void prepare_stage(const struct daemon *daemon, struct config *config);
 // Prints the configuration, the key file and the plugins, one path on each line.

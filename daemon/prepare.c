@@ -5,13 +5,11 @@
 #include "daemon/process.h"
 
 #include <limits.h>
-#include <linux/capability.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/config_plugins.h"
@@ -208,32 +206,11 @@ enum daemon_exit prepare_list_files(struct daemon *daemon)
 
 // Regions, connections and clients take descriptors by the thousand; the soft limit is made for programs that use
 // select(2), which this one does not.
-static void raise_descriptors(void)
+void prepare_limits(void)
 {
     struct rlimit limit;
     if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
-}
-
-// Whoever has CAP_IPC_LOCK is not limited, whatever the limit says.
-static bool may_lock_all(void)
-{
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
-    return syscall(SYS_capget, &header, data) == 0 &&
-           (data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK)) != 0;
-}
-
-void prepare_limits(struct daemon *daemon)
-{
-    raise_descriptors();
-    struct rlimit locked;
-    if (getrlimit(RLIMIT_MEMLOCK, &locked) || locked.rlim_cur == RLIM_INFINITY || may_lock_all())
-        return;
-    log_line(daemon->log, CARRICK_LOG_INFO, NULL, NULL,
-             "locked memory is limited to %llu KiB: RDMA devices can register no more than that "
-             "(LimitMEMLOCK=infinity in the unit, or ulimit -l unlimited); tcp needs none",
-             (unsigned long long)locked.rlim_cur / 1024);
 }
