@@ -256,6 +256,7 @@ struct link {
     uint64_t latency_ns;    // smoothed
     uint64_t failures;
     uint32_t vis;
+    int32_t vis_due; // VIs that are bound for it, less those that are bound for another
     char cause[CAUSE_BYTES];
     struct told causes; // since it was up
 };
@@ -322,7 +323,7 @@ struct vi {
     struct conn *fence;      // the conn whose fence it waits for
     struct vi *waiting_next; // of lane->waiting
     bool waiting;
-    bool moving; // to another link, as soon as nothing is in flight
+    struct link *bound; // for this link, as soon as nothing is in flight; NULL: it stays
     bool
         held; // its next operation overlaps one that is not proven, or its memory is not registered yet
     struct vi *buffer_next;     // of manager->wants_buffer

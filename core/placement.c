@@ -87,7 +87,7 @@ static void link_describe(const struct link *link, bool holds_count, uint64_t no
     *view = (struct carrick_policy_link){
         .struct_size = sizeof(*view),
         .eligible = link_is_up(link) && !(holds_count && link_is_held(link)),
-        .vis = link->vis,
+        .vis = (uint32_t)((int64_t)link->vis + link->vis_due),
         .latency_ns = link->latency_ns,
         .up_since_ns = link->up_since_ns,
         .weight_permille = link_weight(link, now_ns),
@@ -163,17 +163,33 @@ void placement_place(struct vi *vi)
         vi_place(vi, lane_for(vi, link));
 }
 
+void placement_bind(struct vi *vi, struct link *to)
+{
+    struct link *from = vi->lane->conn->link;
+
+    if (vi->bound != NULL) {
+        from->vis_due++;
+        vi->bound->vis_due--;
+    }
+    if (to != NULL) {
+        from->vis_due--;
+        to->vis_due++;
+    }
+    vi->bound = to;
+}
+
 // Moves a VI that is on a lane. With nothing in flight that is a matter of bookkeeping; else it first drains, since two
 // lanes keep no order between them.
 static void vi_respread(struct vi *vi)
 {
-    struct link *link = placement_choose(vi);
+    struct link *link;
 
+    placement_bind(vi, NULL);
+    link = placement_choose(vi);
     if (link == NULL || link == vi->lane->conn->link) {
-        vi->moving = false;
         vi_pump(vi);
     } else if (vi->inflight > 0) {
-        vi->moving = true;
+        placement_bind(vi, link);
     } else {
         vi_place(vi, lane_for(vi, link));
     }
@@ -195,7 +211,7 @@ static void placement_spread(struct manager *manager, bool only_moving)
                 continue;
             if (vi->lane == NULL)
                 placement_place(vi);
-            else if (only_moving ? vi->moving && vi->inflight == 0 : true)
+            else if (only_moving ? vi->bound != NULL && vi->inflight == 0 : true)
                 vi_respread(vi);
         }
 }

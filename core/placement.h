@@ -17,6 +17,9 @@ int placement_reload(struct manager *manager, const struct config_plugin *policy
 void placement_place(struct vi *vi);
 // A link came up: stalled VIs are placed, and the others are spread anew.
 void placement_link_up(struct link *link);
+// A VI that is on a lane is to move as soon as it has nothing in flight, and is counted there already, so that others do not
+// pause for the same room; NULL: it stays.
+void placement_bind(struct vi *vi, struct link *to);
 // A VI that is to move has nothing in flight any more.
 void placement_drained(struct vi *vi);
 // A VI that is to move has nothing in flight any more; a link's hold is over, or its slow start is a step further.

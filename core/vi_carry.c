@@ -39,9 +39,9 @@ void vi_unplace(struct vi *vi)
     if (vi->lane == NULL)
         return;
     waiting_remove(vi);
+    placement_bind(vi, NULL);
     vi->lane->conn->link->vis--;
     vi->lane = NULL;
-    vi->moving = false;
 }
 
 // Calls fn for each VI of the manager; fn may end the VI.

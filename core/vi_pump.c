@@ -264,7 +264,7 @@ void vi_pump(struct vi *vi)
     enum readiness end = READY;
     uint32_t count;
 
-    if (vi->lane == NULL || vi->closing || vi->moving || vi->waiting)
+    if (vi->lane == NULL || vi->closing || vi->bound != NULL || vi->waiting)
         return;
     do {
         count = batch_fill(vi, items, &end);
@@ -377,7 +377,7 @@ void vi_chunk_done(struct vi *vi, struct vi_op *op, uint64_t bytes)
         vi_complete_head(vi);
     }
     // One that waits to go over to another link goes now: until then it posts nothing.
-    if (vi->moving && vi->inflight == 0)
+    if (vi->bound != NULL && vi->inflight == 0)
         placement_drained(vi);
     vi_close_if_drained(vi);
 }

@@ -21,7 +21,8 @@ struct carrick_policy_link {
     uint32_t
         eligible;  // 0: dead, being fenced, held down or taken down by command; must not be chosen
     uint32_t busy; // 1: eligible, but its queues are full at the moment
-    uint32_t vis;  // VIs that are on it now
+    uint32_t
+        vis; // VIs that are on it now; since ABI 1.1 one that waits to move counts where it goes
     uint64_t inflight_bytes;
     uint64_t inflight_ops;
     uint64_t latency_ns;      // smoothed round trip of the probe; 0: not known yet

@@ -69,8 +69,8 @@ static void vi_say(struct world *world, const char *who, const struct vi *vi)
         (unsigned long long)vi->next, (unsigned long long)vi->tail,
         vi->lane == NULL ? "no lane" : vi->lane->conn->link->config->name, vi->inflight,
         vi->fence != NULL ? ", fence" : "", vi->held ? ", held" : "",
-        vi->waiting ? ", waiting" : "", vi->moving ? ", moving" : "", op->operation, (int)op->state,
-        (unsigned long long)op->length, (unsigned long long)op->posted_bytes,
+        vi->waiting ? ", waiting" : "", vi->bound != NULL ? ", moving" : "", op->operation,
+        (int)op->state, (unsigned long long)op->length, (unsigned long long)op->posted_bytes,
         (unsigned long long)op->done_bytes, op->chunks);
 }
 

@@ -205,6 +205,42 @@ Test(placement, a_link_in_slow_start_takes_one_vi_after_another_and_gives_none_b
     cr_assert_eq(fake_policy.asked, asked, "when it is over, no VI is asked about any more");
 }
 
+Test(placement, only_those_that_will_move_pause_for_it)
+{
+    enum { VIS = 12, HOLD_MS = 200 };
+    struct carrick_region *region;
+    struct link *link;
+    unsigned bound = 0;
+
+    fake_policy.choose = choose_by_weight;
+    fake_client("a", "echo")->vis = VIS;
+    start("\"hold_ms\":200");
+    region = fake_region(a, 4096);
+    link = &fake.a.manager->links[0];
+    fake_reset("a0");
+    FAKE_UNTIL(!link_is_up(link));
+    FAKE_UNTIL(link_is_up(link));
+    // With all VIs busy comes the step at which it is worth the while for one of them.
+    fake_run_ms((link->hold_until_ns - fake_time.now_ns) / ENV_MS + HOLD_MS - 1);
+    fake_hold("a1", true, true);
+    fake_hold("a2", true, true);
+    for (uint32_t i = 0; i < VIS; i++)
+        cr_assert_eq(fake_write(a, i, i, region, 0, 8, i * 8), CARRICK_OK);
+    fake_run_ms(40);
+    for (uint32_t i = 0; i < VIS; i++)
+        bound += fake_vi(a, i)->bound == link;
+    cr_assert_eq(bound, 1);
+    fake_go("a1");
+    fake_go("a2");
+    FAKE_UNTIL(a->completed == VIS);
+    cr_assert_eq(link->vis, 1);
+    fake_run_ms(20 * HOLD_MS);
+    for (uint32_t i = 0; i < 3; i++) {
+        cr_assert_eq(fake.a.manager->links[i].vis, VIS / 3);
+        cr_assert_eq(fake.a.manager->links[i].vis_due, 0);
+    }
+}
+
 Test(placement, a_hold_counts_only_while_another_link_is_there)
 {
     start("\"hold_ms\":5000,\"session_lost_ms\":60000");

@@ -240,7 +240,6 @@ Test(vi_fence, other_vis_are_not_disturbed)
 {
     start(2, 4096);
     // The second VI goes by the other link.
-    fake_vi(a, 1)->moving = false;
     vi_place(fake_vi(a, 1), &fake.a.manager->links[1].current->lanes[0]);
     fake_device("b0")->hold_closed = true;
     fake_hold("a0", true, true);
