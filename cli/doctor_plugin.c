@@ -10,14 +10,19 @@
 #include <string.h>
 #include <strings.h>
 
+// The directories in which the daemon looks; the last is followed by NULL.
+static const char *directory(const struct doctor *doctor, size_t index)
+{
+    if (doctor->config->plugin_dirs_count > 0)
+        return index < doctor->config->plugin_dirs_count ? doctor->config->plugin_dirs[index]
+                                                         : NULL;
+    return index == 0 ? CARRICK_PLUGIN_DIR : NULL;
+}
+
 static bool find_plugin(const struct doctor *doctor, const char *name, char *path, size_t size)
 {
-    static char standard[] = CARRICK_PLUGIN_DIR;
-    char *const only[] = {standard};
-    const bool own = doctor->config->plugin_dirs_count > 0;
-    char *const *dirs = own ? doctor->config->plugin_dirs : only;
-    for (size_t i = 0; i < (own ? doctor->config->plugin_dirs_count : 1); i++) {
-        snprintf(path, size, "%s/%s.so", dirs[i], name);
+    for (size_t i = 0; directory(doctor, i); i++) {
+        snprintf(path, size, "%s/%s.so", directory(doctor, i), name);
         if (tree_is_there(doctor, "%s", path))
             return true;
     }
@@ -41,14 +46,21 @@ static void say_missing(struct doctor *doctor, const struct config_link *link, c
 {
     const char *right = meant(link->transport);
     char mend[200] = "scripts/deps build rdma && make && make install # where Carrick was built";
+    char dirs[200] = "";
+    for (size_t i = 0, used = 0; directory(doctor, i) && used < sizeof dirs; i++)
+        used += (size_t)snprintf(dirs + used, sizeof dirs - used, "%s%s", i ? ", " : "",
+                                 directory(doctor, i));
     if (right)
         snprintf(mend, sizeof mend, "\"transport\": \"%s\" # in the link, on both nodes", right);
     else if (!link_is_rdma(link))
         snprintf(mend, sizeof mend,
-                 "\"transport\": \"verbs\" for InfiniBand and RoCE, \"iwarp\", or \"tcp\"");
+                 "\"plugin_dirs\": [...] # with the directory that holds %.60s.so; or another "
+                 "transport: \"tcp\", \"verbs\" for InfiniBand and RoCE, \"iwarp\"",
+                 link->transport);
     doctor_find(doctor, FINDING_PROBLEM, subject, mend,
-                "there is no plugin for the transport \"%.60s\"%s", link->transport,
-                !right && link_is_rdma(link) ? ": it is left out of a build without rdma-core"
+                "there is no plugin for the transport \"%.60s\": no %.60s.so in %s%s",
+                link->transport, link->transport, dirs,
+                !right && link_is_rdma(link) ? "; it is left out of a build without rdma-core"
                                              : "");
 }
 

@@ -263,6 +263,9 @@ def a_transport_that_is_not_there(world):
     for name, right in (("roce", '"transport": "verbs"'), ("siw", '"transport": "iwarp"'), ("nonsense", '"verbs" for InfiniBand')):
         expect(tree.ask(tree.config(name, **local)), "link left", [f'no plugin for the transport "{name}"'], right)
     tree.take_away(f"{str(BUILD).lstrip('/')}/plugins/verbs.so")
+    # One that is right in name, and lies elsewhere: it is said where it was looked for.
+    tree.take_away(f"{str(BUILD).lstrip('/')}/plugins/tcp.so")
+    expect(tree.ask(tree.config("tcp", **local)), "link left", [f"no tcp.so in {BUILD}/plugins"], '"plugin_dirs"')
     config = tree.config(**local)
     expect(tree.ask(config), "link left", ["left out of a build without rdma-core"], "scripts/deps build rdma")
     # One that is there and cannot be loaded, on this machine itself.
