@@ -80,6 +80,9 @@ int command_config_check(struct cli_options *options, int argc, char **argv);
 struct config;
 // The node whose name this machine bears; -1: neither.
 int config_node_here(const struct config *config);
+struct config_errors;
+// Adds each group of nvram_shadow whose home is neither node.
+void config_homes_check(const struct config *config, struct config_errors *errors);
 // Tells of clients of the storage that do not find each other, each with its place in the file.
 void config_parts_check(const struct config *config, void (*missing)(void *arg, const char *text),
                         void *arg);

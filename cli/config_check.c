@@ -119,6 +119,7 @@ int command_config_check(struct cli_options *options, int argc, char **argv)
     if (config_load(argv[0], &config, errors) == 0 && !options->syntax) {
         config_errors_init(errors, argv[0]);
         result = check_plugins(options, config, errors);
+        config_homes_check(config, errors);
     }
     if (result == CLI_OK) {
         bool good = config && errors->count == 0;

@@ -188,6 +188,23 @@ def groups_that_nobody_serves_are_told(world):
 
 
 @test
+def a_home_that_is_neither_node_is_told_as_the_daemon_tells_it(world):
+    """Else the check calls a file good with which the daemon does not start."""
+    clients = json.loads(json.dumps(storage(world.dir, world.dir)).replace('"home": "alpha"', '"home": "gamma"'))
+    node = world.node("alpha", world.config(clients))
+    (world.dir / "alpha/disks").mkdir(parents=True)
+    code, out = tool("config", "check", node.config_path)
+    line = line_of(node.config_path.read_text(), '"gamma"')
+    check(code == 1 and f"{node.config_path}:{line}:" in out and '"gamma" is neither' in out, out)
+    node.start(follow=False, wait=False)
+    check(node.wait_exit() == 1 and '"gamma" is neither' in node.log(), node.log())
+    clients[0]["clients"][0]["required"] = False
+    node.config_path.write_text(json.dumps(world.config(clients), indent=2))
+    code, out = tool("config", "check", node.config_path)
+    check(code == 0, out)
+
+
+@test
 def directories_that_are_not_there_are_told(world):
     """Each once, with who wants it and how it is made: by the check beforehand, and by the daemon that does not start."""
     place, mailbox = world.dir / "store", world.dir / "letters"
