@@ -385,14 +385,24 @@ static int run_takeover(struct request *request)
 
 // ---- hand-over
 
+static bool partner_serves(const struct group *group)
+{
+    return group->theirs_known && group->theirs.copy.role == CARRICK_LOG_OWNER;
+}
+
 static int run_handover(struct request *request)
 {
     struct carrick_log_copy mine;
     struct group *group = request->group;
-    char text[300];
+    char text[400];
 
     fo_group_copy(group, &mine);
-    if (mine.role != CARRICK_LOG_OWNER) {
+    if (mine.role != CARRICK_LOG_OWNER && partner_serves(group)) {
+        snprintf(text, sizeof text,
+                 "this node does not serve group %s, %s does: say it there, 'carrick handover %s'",
+                 group->name, request->failover->host->base->partner, group->name);
+        reply_text(request, CARRICK_ERR_STATE, text);
+    } else if (mine.role != CARRICK_LOG_OWNER) {
         snprintf(text, sizeof text, "this node does not serve group %s; its state here is %s: %s",
                  group->name, fo_group_word(group), group->reason);
         reply_text(request, CARRICK_ERR_STATE, text);
@@ -411,12 +421,16 @@ static int run_giveback(struct request *request)
 {
     const struct failover *failover = request->failover;
     const char *home = failover->logs_ops->home(request->group->log);
-    char text[200];
+    char text[300];
 
     if (strcmp(home, failover->host->base->partner) == 0)
         return run_handover(request);
-    snprintf(text, sizeof text, "%s is the home of group %s: there is nothing to give back", home,
-             request->group->name);
+    if (partner_serves(request->group))
+        snprintf(text, sizeof text, "%s serves group %s: say it there, 'carrick giveback %s'",
+                 failover->host->base->partner, request->group->name, request->group->name);
+    else
+        snprintf(text, sizeof text, "%s is the home of group %s: there is nothing to give back",
+                 home, request->group->name);
     reply_text(request, CARRICK_ERR_STATE, text);
     return CARRICK_OK;
 }

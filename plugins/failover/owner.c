@@ -240,6 +240,16 @@ enum group_state fo_ask_not_had(struct group *group)
     return GROUP_BOTH;
 }
 
+// Where nothing was asked of anybody the session may have stood all the while: then no word of the partner's is due that
+// would take away the reason of its loss.
+enum group_state fo_both_back(struct group *group)
+{
+    if (group->theirs_known && group->failover->session)
+        return fo_both_state(group);
+    fo_group_reason(group, "waits for the partner to follow");
+    return GROUP_BOTH;
+}
+
 // The partner is back before anything was changed. The question is not waited for: it would stand in the way of the next
 // one, and to go alone must not be won for a reason that has passed.
 enum group_state fo_ask_back(struct group *group)
@@ -247,10 +257,7 @@ enum group_state fo_ask_back(struct group *group)
     if (!fo_claim_is_only_asked(group))
         return GROUP_BOTH_ASK;
     fo_claim_drop(group);
-    if (group->theirs_known && group->failover->session)
-        return fo_both_state(group);
-    fo_group_reason(group, "waits for the partner to follow");
-    return GROUP_BOTH;
+    return fo_both_back(group);
 }
 
 // ---- hand-over
@@ -275,8 +282,17 @@ enum group_state fo_both_give(struct group *group)
         // No link is left to hand anything over by: this node stops, and its partner, which holds every acknowledged
         // write, takes the group over.
         give_way(group, "an operator gives the group away while no link stands");
-        fo_steps_answer(group, CARRICK_OK, "this node serves group %s no more; %s takes it over",
-                        group->name, fo_group_peer_name(group));
+        if (failover_has_arbiter(group->failover))
+            fo_steps_answer(group, CARRICK_OK,
+                            "this node serves group %s no more; %s takes it over", group->name,
+                            fo_group_peer_name(group));
+        else
+            fo_steps_answer(
+                group, CARRICK_OK,
+                "this node serves group %s no more; without an arbiter %s takes it over "
+                "only when told to: 'carrick takeover %s --force' there, or here to go "
+                "back",
+                group->name, fo_group_peer_name(group), group->name);
         fo_group_reason(group, "given away by an operator");
         return GROUP_UNDECIDED;
     }

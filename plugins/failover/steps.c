@@ -426,6 +426,7 @@ const struct group_row fo_group_table[] = {
 
     {GROUP_BOTH, EVENT_STATE, fo_both_state},
     {GROUP_BOTH, EVENT_LOST, fo_both_lost},
+    {GROUP_BOTH, EVENT_BACK, fo_both_back},
     {GROUP_BOTH, EVENT_DEADLINE, fo_both_late},
     {GROUP_BOTH, EVENT_WON, fo_both_restored},
     {GROUP_BOTH, EVENT_REFUSED, fo_both_refused},

@@ -41,6 +41,7 @@ enum group_state fo_both_refused(struct group *group);
 enum group_state fo_both_give(struct group *group);
 enum group_state fo_ask_won(struct group *group);
 enum group_state fo_ask_not_had(struct group *group);
+enum group_state fo_both_back(struct group *group);
 enum group_state fo_ask_back(struct group *group);
 enum group_state fo_owner_refused(struct group *group);
 // Does the partner's word say that history went on without this owner?

@@ -102,3 +102,17 @@ Test(failover_back, a_partner_on_its_way_becomes_a_member)
     RUN_UNTIL(world, serves(BETA) && both_protected(world), 3000);
     world_end(world);
 }
+
+// Without an arbiter nothing is asked, and the session may stand all the while: what is told of the loss goes with it.
+Test(failover_back, the_reason_of_a_loss_goes_with_the_loss)
+{
+    struct world *world = world_without_arbiter(plain);
+
+    BETA->frozen = true;
+    RUN_UNTIL(world, strstr(node_group(ALPHA)->reason, "writes wait") != NULL, 5000);
+    BETA->frozen = false;
+    RUN_UNTIL(world, strcmp(node_group(ALPHA)->reason, "both copies are members") == 0, 5000);
+    cr_assert(is_word(ALPHA, "protected"));
+    cr_assert_str_eq(node_step(ALPHA), "both");
+    world_end(world);
+}
