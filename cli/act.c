@@ -184,7 +184,9 @@ int command_reload(struct cli_options *options, int argc, char **argv)
     (void)argv;
     int exit_code = request_run(options, "reload", NULL, &result);
     if (exit_code == CLI_OK)
-        print_done(options, result, "The daemon took the new configuration.");
+        print_done(options, result,
+                   "The daemon took the new configuration. A client that cannot change while it "
+                   "runs keeps its own until the next start: its log names it.");
     json_object_put(result);
     return exit_code;
 }

@@ -102,7 +102,10 @@ const struct cli_command cli_commands[] = {
      ASKS, 1, 1, command_boot_stage},
     {"reload", "", "have the daemon read its configuration again",
      "What cannot change while it runs is refused as a whole, with the reason; the daemon goes on "
-     "as before.\n",
+     "as before.\n"
+     "A client that cannot take its new section while it runs keeps the old one until the next "
+     "start; the\n"
+     "daemon's log names it.\n",
      CLI_OPTION_DAEMON, 0, 0, command_reload},
     {"version", "", "versions of this command and of the daemon", "", CLI_OPTION_DAEMON, 0, 0,
      command_version},
@@ -119,7 +122,9 @@ static void print_daemon_options(unsigned options)
              "  --node NAME        the node whose daemon is meant, where several run on one "
              "machine\n"
              "  --config FILE      the configuration that names the socket\n"
-             "  --timeout SECONDS  how long to wait for an answer (default 5; for 'client' 35)");
+             "  --timeout SECONDS  how long to wait for an answer (default 5; for 'client', "
+             "'failover',\n"
+             "                     'takeover', 'handover' and 'giveback' 35)");
     }
 }
 
