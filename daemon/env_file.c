@@ -79,7 +79,8 @@ int env_file_take(const char *path, uint32_t flags, bool *created, int *out,
         errno = cause;
         if (cause == EWOULDBLOCK)
             return carrick_error_set(error, CARRICK_ERR_EXISTS, cause, "",
-                                     "%s is in use by another process: is a second daemon running?",
+                                     "%s is in use by another process: is a second daemon running? "
+                                     "Or is it named twice in the configuration?",
                                      path);
         return refuse_errno(error, path, "locked");
     }
