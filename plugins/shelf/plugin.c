@@ -5,7 +5,10 @@
 
 #include "front.h"
 
+#include <carrick/error.h>
+
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +61,30 @@ static struct shelf_group *group_get(struct carrick_client *client, const char *
     return group;
 }
 
+// How long the file is as it was found; 0: it is not there, or it is empty. What stands in the way of opening it is told
+// by who opens it for good.
+static uint64_t file_length(struct carrick_client *client, const char *path)
+{
+    struct carrick_file_info info = {.struct_size = sizeof info};
+    struct carrick_error ignored = {.struct_size = sizeof ignored};
+    struct carrick_file *file;
+
+    if (client->base->file_open(client->base, path, 0, 0, &file, &info, &ignored) != CARRICK_OK)
+        return 0;
+    client->base->file_close(file);
+    return info.bytes;
+}
+
+// Made longer with zeroes it would pass for what it was before: the map says nothing of what is missing.
+static int cut_short(const struct shelf *shelf, uint64_t length, struct carrick_error *error)
+{
+    return carrick_error_set(error, CARRICK_ERR_BOUNDS, 0, "",
+                             "%s has %" PRIu64 " of %" PRIu64
+                             " bytes: restore it, or remove it, and the partner fills "
+                             "it; to enlarge a shelf: truncate, on both nodes",
+                             shelf->path, length, shelf->bytes);
+}
+
 static int shelf_open(struct carrick_client *client, const struct shelf_config_shelf *config,
                       struct carrick_error *error)
 {
@@ -78,11 +105,14 @@ static int shelf_open(struct carrick_client *client, const struct shelf_config_s
     shelf->bytes = config->bytes;
     shelf_index_init(&shelf->index, shelf->bytes);
     group->shelves[group->count++] = shelf;
+    uint64_t length = file_length(client, shelf->path);
+    if (length > 0 && length < shelf->bytes)
+        return cut_short(shelf, length, error);
     int status = client->base->file_open(client->base, shelf->path, CARRICK_FILE_CREATE,
                                          shelf->bytes, &shelf->file, &info, error);
     if (status != CARRICK_OK)
         return status;
-    shelf->fresh = info.created;
+    shelf->fresh = info.created || length == 0;
     shelf->added = config->added;
     return shelf_map_open(shelf, &shelf->map, error);
 }

@@ -67,7 +67,7 @@ struct shelf {
     uint32_t number; // within the group
     uint64_t bytes;
     struct carrick_file *file;
-    bool fresh; // the file was made when this daemon started
+    bool fresh; // the file was made when this daemon started, or was empty
     bool added; // ... and that is right: the configuration says that it is new
     struct shelf_index index;
     struct shelf_map *map;

@@ -319,6 +319,30 @@ def map_fails(world):
     disk.bring_back("alpha")
 
 
+@test
+def file_that_was_cut_short(world):
+    """Made longer with zeroes it would pass for a whole one. One that is empty is filled anew, as one that is gone."""
+    disk = Disk(world)
+    disk.write("alpha")
+    wait_for(disk.storage.destaged, "the log to be destaged", 60)
+    path, beta = world.dir / "beta/disk1.img", disk.storage.beta
+    whole = path.stat().st_size
+    beta.stop()
+    for length in (BLOCK, whole - BLOCK):
+        os.truncate(path, length)
+        beta.start(follow=False, wait=False)
+        check(beta.wait_exit() > 0, "it started")
+        told = f"{path} has {length} of {whole} bytes: restore it, or remove it"
+        check(told in beta.log() and "on both nodes" in beta.log(), beta.log())
+        check(path.stat().st_size == length, "the file was made longer")
+    disk.storage.wait_state("alpha", "alone")
+    os.truncate(path, 0)
+    beta.start()
+    disk.storage.wait_protected(30)
+    disk.take_over("alpha", "beta")
+    disk.bring_back("alpha")
+
+
 # ---- the log's file
 
 

@@ -221,11 +221,12 @@ static int fake_file_open(const struct carrick_host *base, const char *path, uin
     struct node *node = node_of(base);
     struct carrick_file *file = node->files;
 
-    (void)flags;
     (void)error;
     while (file->there && strcmp(file->path, path) != 0)
         file++;
     bool created = !file->there;
+    if (created && (flags & CARRICK_FILE_CREATE) == 0)
+        return CARRICK_ERR_SYSTEM;
     if (created) {
         snprintf(file->path, sizeof file->path, "%s", path);
         file->there = true;
@@ -235,8 +236,10 @@ static int fake_file_open(const struct carrick_host *base, const char *path, uin
     }
     cr_assert(!file->open && file->length >= bytes);
     file->open = true;
-    if (info != NULL)
+    if (info != NULL) {
         info->created = created;
+        info->bytes = file->length;
+    }
     *out = file;
     return CARRICK_OK;
 }
