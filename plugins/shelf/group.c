@@ -35,6 +35,8 @@ void shelf_group_flush_maps(struct shelf_group *group)
         shelf_map_flush(group->shelves[i]->map);
 }
 
+static void check_member(struct shelf_group *group);
+
 static void group_break(struct shelf_group *group, const char *why)
 {
     if (!group->broken)
@@ -283,6 +285,7 @@ void shelf_group_map_changed(struct shelf_group *group)
 {
     if (group->client->ending)
         return;
+    check_member(group);
     gave_up_tell(group);
     if (group->follower != NULL)
         shelf_follower_pump(group);
@@ -361,6 +364,33 @@ static bool goes_on(const struct shelf_group *group, uint32_t role,
             memcmp(group->generation.id, generation->parent, 16) == 0);
 }
 
+// Empty, and the log no longer goes back to the beginning: what was on the shelf is not here.
+static bool lost_a_shelf(const struct shelf_group *group, const struct carrick_log_copy *copy)
+{
+    for (uint32_t i = 0; i < group->count; i++) {
+        const struct shelf *shelf = group->shelves[i];
+
+        if (shelf->fresh && !shelf->added && !shelf_map_whole(shelf->map) && copy->first > 1)
+            return true;
+    }
+    return false;
+}
+
+// A node that comes back before it was missed goes on as the member that it was. One that is brought up to date is no
+// member before its shelves are.
+static void check_member(struct shelf_group *group)
+{
+    struct carrick_log_copy copy = {.struct_size = sizeof copy};
+
+    if (group->role != CARRICK_LOG_SHADOW || group->broken || !shelf_group_maps_ready(group))
+        return;
+    group->client->log_ops->copy(group->log, &copy);
+    if (copy.member && copy.condition == CARRICK_LOG_WHOLE && lost_a_shelf(group, &copy))
+        group_break(group, "a shelf is new and empty, and the partner counted on what was on it; "
+                           "the partner goes on alone now, and once this daemon is started again "
+                           "the shelf is brought up to date");
+}
+
 static void become_owner(struct shelf_group *group)
 {
     const struct carrick_log_ops *ops = group->client->log_ops;
@@ -377,13 +407,7 @@ static void become_owner(struct shelf_group *group)
         group->destaged = shelf_max(group->destaged, group->told);
     }
     group->acknowledged = shelf_max(group->acknowledged, group->told);
-    group->strange = false;
-    for (uint32_t i = 0; i < group->count; i++) {
-        struct shelf *shelf = group->shelves[i];
-        // Empty, and the log no longer goes back to the beginning: what was on the shelf is not here.
-        if (shelf->fresh && !shelf->added && !shelf_map_whole(shelf->map) && copy.first > 1)
-            group->strange = true;
-    }
+    group->strange = lost_a_shelf(group, &copy);
     if (group->strange) {
         group->client->base->log(
             group->client->base, CARRICK_LOG_ERROR,
@@ -431,6 +455,7 @@ static void on_role_changed(void *arg, uint32_t role, const struct carrick_gener
     group->acknowledged = 0;
     if (role == CARRICK_LOG_OWNER)
         become_owner(group);
+    check_member(group);
     shelf_group_mode(group);
     shelf_destage_wake(group);
     shelf_follower_pump(group);

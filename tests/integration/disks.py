@@ -420,6 +420,29 @@ def log_of_the_shadow_fails(world):
     disk.finish()
 
 
+@test
+def member_that_comes_back_without_its_shelf(world):
+    """Before it was missed, and so to a partner that still counts on it."""
+    disk = Disk(world)
+    disk.write("alpha")
+    wait_for(disk.storage.destaged, "all to be on the disks", 60)
+    disk.storage.beta.kill()
+    (world.dir / "beta/disk1.img").unlink()
+    disk.storage.beta.start()
+    disk.storage.beta.wait_log("a shelf is new and empty, and the partner counted on what was on it")
+    disk.storage.wait_state("alpha", "alone")
+    code, text = disk.storage.beta.cli_code("status")
+    check(code == 1, f"status of beta: {text}")
+    disk.write("alpha")
+    disk.storage.beta.stop()
+    disk.storage.beta.start()
+    disk.storage.wait_protected(30)
+    disk.storage.alpha.kill()
+    disk.storage.wait_state("beta", "alone")
+    disk.verify()
+    disk.bring_back("alpha")
+
+
 # ---- rot
 
 
