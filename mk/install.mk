@@ -43,7 +43,8 @@ install_map := \
 	$(foreach f,$(man_pages),644:$(f):$(mandir)/man$(patsubst .%,%,$(suffix $(f)))) \
 	$(foreach f,$(wildcard cli/carrick.bash),644:$(f):$(completiondir)) \
 	$(foreach f,$(wildcard core/config.schema.json),644:$(f):$(datadir)/carrick) \
-	$(foreach f,$(wildcard README.md LICENSE docs/*.md),644:$(f):$(docdir)) \
+	$(foreach f,$(wildcard README.md LICENSE),644:$(f):$(docdir)) \
+	$(foreach f,$(wildcard docs/*.md),644:$(f):$(docdir)/docs) \
 	$(foreach d,$(example_dirs),$(foreach f,$(filter-out %.o %.so %.d,$(wildcard $(d)/*)), \
 		644:$(f):$(docdir)/examples/$(notdir $(d))))
 
@@ -71,7 +72,7 @@ install: all $(generated)
 uninstall:
 	$(foreach m,$(install_map),rm -f $(call map_dest,$(m))$(newline)	)
 	$(foreach l,$(lib_links),rm -f $(call link_dest,$(l))$(newline)	)
-	@for d in $(foreach e,$(example_dirs),'$(docdir)/examples/$(notdir $(e))') '$(docdir)/examples' '$(docdir)' \
+	@for d in $(foreach e,$(example_dirs),'$(docdir)/examples/$(notdir $(e))') '$(docdir)/examples' '$(docdir)/docs' '$(docdir)' \
 		'$(includedir)/carrick' '$(plugindir)' '$(libdir)/carrick' '$(datadir)/carrick/initramfs' '$(datadir)/carrick'; do \
 		rmdir "$(DESTDIR)$$d" 2>/dev/null || true; \
 	done
