@@ -344,7 +344,8 @@ static bool fire_for(const struct request *request, enum group_event event)
     }
     group->token = request->token;
     fo_group_fire(group, event);
-    if (group->token == request->token && group->state == before &&
+    // Where the arbiter was being asked already, what that brings is the answer.
+    if (group->token == request->token && group->state == before && before != GROUP_LOOK &&
         group->state_since_ns == since_ns) {
         group->token = 0;
         reply_text(request, CARRICK_ERR_STATE, group->reason);

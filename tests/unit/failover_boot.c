@@ -88,3 +88,19 @@ Test(failover_boot, one_that_serves_and_dies_is_not_waited_for)
     cr_assert(serves(BETA));
     world_end(world);
 }
+
+// The group asks the arbiter again and again while it waits: a command that comes meanwhile is not answered by what was found
+// before it.
+Test(failover_boot, an_operator_is_heard_while_the_arbiter_is_asked)
+{
+    struct world *world = world_with_beta_up();
+
+    ALPHA->boot_stage = CARRICK_BOOT_INITRAMFS;
+    world_run(world, 2 * BOOT_WAIT_MS);
+    world->arbiter_ms = 100;
+    RUN_UNTIL(world, node_group(BETA)->state == GROUP_LOOK, 5000);
+    node_command(BETA, "takeover", "{\"group\":\"g1\"}");
+    cr_assert_eq(BETA->reply_status, CARRICK_OK, "%s", BETA->reply);
+    RUN_UNTIL(world, serves(BETA), 5000);
+    world_end(world);
+}
