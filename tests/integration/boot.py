@@ -3,7 +3,6 @@
 """A node that boots: an instance in its initramfs, which tells the partner its stage and runs only clients that are
 marked early, stops before the switch to the root file system; its successor has another incarnation. A partner that
 waits for it waits as long as it boots in time, through the gap between the two, and no longer."""
-import json
 import os
 
 from lib import BUILD, CALM, ECHO, TOP, check, main, manager, run, test, wait_for
@@ -148,7 +147,7 @@ def both_lost_power(world, boot_ms):
 
 
 def partner(storage):
-    return json.loads(storage.beta.cli("client", "failover", "status", "--json"))["partner"]
+    return storage.beta.ask("client", client="failover", word="status")["partner"]
 
 
 def wait_boot_age(storage, ms):

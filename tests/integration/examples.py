@@ -78,7 +78,7 @@ def the_one_for_one_machine_makes_a_pair(world):
         node.start()
 
     def states():
-        found = [json.loads(node.cli("client", "failover", "status", "--json"))["groups"] for node in nodes]
+        found = [node.ask("client", client="failover", word="status")["groups"] for node in nodes]
         return [group["state"] for groups in found for group in groups]
 
     wait_for(lambda: states() == ["protected"] * 4, "both groups to be protected on both nodes", 20)

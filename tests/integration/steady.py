@@ -6,7 +6,6 @@ how many seconds (10); for more than some 250, TEST_PATIENCE gives it the time.
 Where the machine itself stands still (a core that a hypervisor gives to others), a partner is as silent as a dead one, and a
 loss is no mistake. A witness of real-time priority on each core counts such stalls, and each excuses one loss on each node.
 """
-import json
 import os
 import subprocess
 import sys
@@ -38,7 +37,7 @@ def stalls_during(world, limit_ms, work):
 
 
 def losses(storage):
-    return sum(json.loads(node.cli("client", "failover", "status", "--json"))["partner"]["losses"]
+    return sum(node.ask("client", client="failover", word="status")["partner"]["losses"]
                for node in storage.nodes.values())
 
 

@@ -109,8 +109,8 @@ class Storage:
     def group(self, node, group="g1"):
         """What the failover monitor of a node says of a group; None while it says nothing."""
         try:
-            state = json.loads(self.nodes[node].cli("client", "failover", "status", "--json"))
-        except (CommandError, json.JSONDecodeError):
+            state = self.nodes[node].ask("client", client="failover", word="status")
+        except (OSError, CommandError, json.JSONDecodeError):
             return None
         return next((one for one in state["groups"] if one["name"] == group), None)
 
@@ -135,7 +135,7 @@ class Storage:
 
     def logs(self, node):
         """What the logs' client of a node says of each group."""
-        managers = json.loads(self.nodes[node].cli_code("status", "--json")[1])["managers"]
+        managers = self.nodes[node].status()["managers"]
         clients = {client["name"]: client for client in managers[0]["clients"]}
         return clients["nvram"]["detail"]["groups"]
 
