@@ -35,8 +35,6 @@ void shelf_group_flush_maps(struct shelf_group *group)
         shelf_map_flush(group->shelves[i]->map);
 }
 
-static void check_member(struct shelf_group *group);
-
 static void group_break(struct shelf_group *group, const char *why)
 {
     if (!group->broken)
@@ -281,6 +279,33 @@ static void on_gives_up(void *arg, const struct carrick_log_entry *entry)
     gave_up_tell(group);
 }
 
+// Empty, and the log no longer goes back to the beginning: what was on the shelf is not here.
+static bool lost_a_shelf(const struct shelf_group *group, const struct carrick_log_copy *copy)
+{
+    for (uint32_t i = 0; i < group->count; i++) {
+        const struct shelf *shelf = group->shelves[i];
+
+        if (shelf->fresh && !shelf->added && !shelf_map_whole(shelf->map) && copy->first > 1)
+            return true;
+    }
+    return false;
+}
+
+// A node that comes back before it was missed goes on as the member that it was. One that is brought up to date is no
+// member before its shelves are.
+static void check_member(struct shelf_group *group)
+{
+    struct carrick_log_copy copy = {.struct_size = sizeof copy};
+
+    if (group->role != CARRICK_LOG_SHADOW || group->broken || !shelf_group_maps_ready(group))
+        return;
+    group->client->log_ops->copy(group->log, &copy);
+    if (copy.member && copy.condition == CARRICK_LOG_WHOLE && lost_a_shelf(group, &copy))
+        group_break(group, "a shelf is new and empty, and the partner counted on what was on it; "
+                           "the partner goes on alone now, and once this daemon is started again "
+                           "the shelf is brought up to date");
+}
+
 void shelf_group_map_changed(struct shelf_group *group)
 {
     if (group->client->ending)
@@ -362,33 +387,6 @@ static bool goes_on(const struct shelf_group *group, uint32_t role,
            generation_is_set(generation->id) &&
            (memcmp(group->generation.id, generation->id, 16) == 0 ||
             memcmp(group->generation.id, generation->parent, 16) == 0);
-}
-
-// Empty, and the log no longer goes back to the beginning: what was on the shelf is not here.
-static bool lost_a_shelf(const struct shelf_group *group, const struct carrick_log_copy *copy)
-{
-    for (uint32_t i = 0; i < group->count; i++) {
-        const struct shelf *shelf = group->shelves[i];
-
-        if (shelf->fresh && !shelf->added && !shelf_map_whole(shelf->map) && copy->first > 1)
-            return true;
-    }
-    return false;
-}
-
-// A node that comes back before it was missed goes on as the member that it was. One that is brought up to date is no
-// member before its shelves are.
-static void check_member(struct shelf_group *group)
-{
-    struct carrick_log_copy copy = {.struct_size = sizeof copy};
-
-    if (group->role != CARRICK_LOG_SHADOW || group->broken || !shelf_group_maps_ready(group))
-        return;
-    group->client->log_ops->copy(group->log, &copy);
-    if (copy.member && copy.condition == CARRICK_LOG_WHOLE && lost_a_shelf(group, &copy))
-        group_break(group, "a shelf is new and empty, and the partner counted on what was on it; "
-                           "the partner goes on alone now, and once this daemon is started again "
-                           "the shelf is brought up to date");
 }
 
 static void become_owner(struct shelf_group *group)
