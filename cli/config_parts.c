@@ -104,31 +104,35 @@ static void check_client(const struct parts *parts, const struct config_client *
     }
 }
 
+static void homes_check(const struct config *config, const struct config_client *client,
+                        struct config_errors *errors)
+{
+    struct json_object *section = json_tokener_parse(client->config.json);
+    struct json_object *groups = member_array(section, "groups");
+    for (size_t i = 0; i < array_length(groups); i++) {
+        const char *home = member_text(json_object_array_get_idx(groups, i), "home");
+        char place[64], text[300];
+        if (!home[0] || config_node_index(config, home) >= 0)
+            continue;
+        snprintf(place, sizeof place, "/groups/%zu/home", i);
+        snprintf(text, sizeof text,
+                 "\"%.60s\" is neither of the two nodes, \"%.60s\" and \"%.60s\"", home,
+                 config->nodes[0], config->nodes[1]);
+        config_error_in(config, errors, client->config.pointer, place, text);
+    }
+    json_object_put(section);
+}
+
 // The plugin is asked for its section alone and does not know the nodes; the daemon refuses such a home at its start, where
 // the client is required.
 void config_homes_check(const struct config *config, struct config_errors *errors)
 {
     for (size_t i = 0; i < config->managers_count; i++) {
         const struct config_manager *manager = &config->managers[i];
-        for (size_t j = 0; j < manager->clients_count; j++) {
-            const struct config_client *client = &manager->clients[j];
-            if (strcmp(client->plugin, "nvram_shadow") != 0 || !client->required)
-                continue;
-            struct json_object *section = json_tokener_parse(client->config.json);
-            struct json_object *groups = member_array(section, "groups");
-            for (size_t k = 0; k < array_length(groups); k++) {
-                const char *home = member_text(json_object_array_get_idx(groups, k), "home");
-                char place[64], text[300];
-                if (!home[0] || config_node_index(config, home) >= 0)
-                    continue;
-                snprintf(place, sizeof place, "/groups/%zu/home", k);
-                snprintf(text, sizeof text,
-                         "\"%.60s\" is neither of the two nodes, \"%.60s\" and \"%.60s\"", home,
-                         config->nodes[0], config->nodes[1]);
-                config_error_in(config, errors, client->config.pointer, place, text);
-            }
-            json_object_put(section);
-        }
+        for (size_t j = 0; j < manager->clients_count; j++)
+            if (strcmp(manager->clients[j].plugin, "nvram_shadow") == 0 &&
+                manager->clients[j].required)
+                homes_check(config, &manager->clients[j], errors);
     }
 }
 

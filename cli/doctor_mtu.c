@@ -107,13 +107,14 @@ static bool echo_send(struct echo *echo, const struct addrinfo *to, size_t bytes
 
 // ---- what comes back
 
-// What recvmsg(2) puts into a packet and beside it; -1: nothing is there.
+// A packet, and what recvmsg(2) puts beside it.
 struct received {
     char control[256];
     struct iovec part;
     struct msghdr message;
 };
 
+// -1: nothing is there.
 static ssize_t receive(const struct echo *echo, int flags, struct received *r)
 {
     r->part = (struct iovec){.iov_base = echo->packet, .iov_len = PACKET_MAX};
