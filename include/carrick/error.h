@@ -16,7 +16,8 @@ extern "C" {
 
 // Fills *error, if it is not NULL, and returns status. sys_errno: of the system call that failed, or 0. pointer: a JSON
 // pointer (RFC 6901) into the section that is wrong, or "". The text is what printf(3) makes of the rest: the cause, the
-// actual and the wanted value, and what to do; one line without its end. What is too long is cut.
+// actual and the wanted value, and what to do; one line without its end. What is too long is cut. All that is filled lies in the
+// structure since ABI 1.0, so struct_size is not looked at.
 static inline int carrick_error_set_v(struct carrick_error *error, int status, int sys_errno,
                                       const char *pointer, const char *format, va_list arguments)
 {
